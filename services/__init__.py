@@ -1,0 +1,1 @@
+"""The services of Trialtrail, each in a room of its own."""

@@ -1,0 +1,1 @@
+"""What every service speaks; imports nothing from services/."""

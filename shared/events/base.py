@@ -1,0 +1,77 @@
+"""What all event data has in common: strict types, no unknown fields, corrections with a reason."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+Role = Literal[
+    "root",           # named by the genesis entry; grants administrators
+    "administrator",  # grants and revokes keys
+    "log",            # the notary itself
+    "screening",      # the screening service
+    "site_system",    # a site's electronic source or its coordinator
+    "investigator",   # a person who answers for a site's medical judgement
+    "sponsor",        # the sponsor's configuration of the trial
+]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def _printable(text: str) -> str:
+    # Control and direction-override characters could make a terminal or a page show another sentence.
+    if _CONTROL.search(text):
+        raise ValueError("must not hold control characters")
+    return text
+
+
+def _number(value: object) -> object:
+    if type(value) is int:
+        return Decimal(value)
+    return value
+
+
+def _single(text: str) -> str:
+    return _printable(text)
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
+"""A sentence or two by a person."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=120), AfterValidator(_single)]
+"""A short name: of a drug, a term, a person, a version."""
+
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+EventId = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+KeyIdText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Index = Annotated[int, Field(ge=0, le=2**53)]
+
+Number = Annotated[Decimal, BeforeValidator(_number), Field(max_digits=20, allow_inf_nan=False)]
+"""A JSON number, exact."""
+
+
+class Data(BaseModel):
+    """The data of any event."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SiteData(Data):
+    """The data of a site's event. A correction is a new event that names the old one and says why."""
+
+    corrects: EventId | None = None
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _correction_says_why(self) -> Self:
+        if (self.corrects is None) != (self.reason is None):
+            raise ValueError("a correction needs both corrects (the event's id) and reason")
+        return self
+
+    def dated(self) -> dict[str, str]:
+        """Fields that state when something happened, by name; none of them may lie in the future."""
+        return {}

@@ -1,0 +1,116 @@
+"""Every event type there is: its model, who may submit it, and whether it is about a participant."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.envelope import TYPE_PREFIX
+from shared.events import decisions, log, screening
+from shared.events.base import Data, Role
+from shared.words import RefusedError
+
+# Sentences for pydantic's error types. Its own wording may change between releases; a sealed reason must not.
+_PHRASES = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field of this event",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "is_instance_of": "must be a number",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "decimal_type": "must be a number",
+    "decimal_parsing": "must be a number",
+    "string_too_short": "is empty",
+    "string_too_long": "is too long",
+    "too_long": "has too many entries",
+    "too_short": "has too few entries",
+    "decimal_max_digits": "has too many digits",
+    "finite_number": "must be finite",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One row of the catalogue. ``roles`` is the authority table of this event type."""
+
+    name: str
+    model: type[Data]
+    roles: frozenset[Role]
+    about_participant: bool
+
+
+def _row(name: str, model: type[Data], *roles: Role, participant: bool = True) -> tuple[str, EventType]:
+    full = f"{TYPE_PREFIX}{name}.v1"
+    return full, EventType(full, model, frozenset(roles), participant)
+
+
+CATALOGUE: Mapping[str, EventType] = dict(
+    [
+        _row("log.opened", log.Opened, "root", participant=False),
+        _row("log.ticked", log.Ticked, "log", participant=False),
+        _row("log.gap_detected", log.GapDetected, "log", participant=False),
+        _row("log.intake_lost", log.IntakeLost, "log", participant=False),
+        _row("log.clock_moved", log.ClockMoved, "root", participant=False),
+        _row("protocol.adopted", log.ProtocolAdopted, "root", "sponsor", participant=False),
+        _row("identity.granted", log.Granted, "root", "administrator", participant=False),
+        _row("identity.revoked", log.Revoked, "root", "administrator", participant=False),
+        _row("screening.registered", screening.Registered, "site_system"),
+        _row("screening.consented", screening.Consented, "site_system"),
+        _row("screening.withdrawn", screening.Withdrawn, "site_system"),
+        _row("screening.started", screening.Started, "site_system"),
+        _row("screening.observed", screening.Observed, "site_system"),
+        _row("screening.attested", screening.Attested, "site_system"),
+        _row("screening.history_listed", screening.HistoryListed, "site_system"),
+        _row("screening.condition_recorded", screening.ConditionRecorded, "site_system"),
+        _row("screening.infusion_planned", screening.InfusionPlanned, "site_system"),
+        _row("screening.completed", screening.Completed, "site_system"),
+        _row("screening.judged", screening.Judged, "investigator"),
+        _row("screening.enrolment_requested", screening.EnrolmentRequested, "site_system"),
+        _row("screening.retracted", screening.Retracted, "site_system", "investigator"),
+        _row("treatment.infused", screening.Infused, "site_system"),
+        _row("record.signed", screening.RecordSigned, "investigator"),
+        _row("screening.decided", decisions.Decided, "screening"),
+        _row("screening.enrolled", decisions.Enrolled, "screening"),
+        _row("screening.enrolment_refused", decisions.EnrolmentRefused, "screening"),
+        _row("screening.deviation_raised", decisions.DeviationRaised, "screening"),
+    ]
+)
+
+
+def short_type(name: str) -> str:
+    """``trialtrail.screening.observed.v1`` as people say it: ``screening.observed``."""
+    return name.removeprefix(TYPE_PREFIX).rpartition(".v")[0]
+
+
+def read_data(event: EventType, data: Mapping[str, Any]) -> Data:
+    """Judge an event's data by its model.
+
+    Raises RefusedError naming the first field that is wrong and how.
+    """
+    try:
+        return event.model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise RefusedError(_sentence(first["type"], first["loc"], first.get("ctx", {}))) from None
+
+
+def _sentence(kind: str, location: tuple[int | str, ...], context: Mapping[str, Any]) -> str:
+    where = "data" + "".join(f"[{part}]" if isinstance(part, int) else f".{part[:60]}" for part in location)
+    if not where.isprintable():
+        where = ascii(where)
+    if kind == "value_error":
+        return f"{where}: {context['error']}"
+    if kind == "literal_error":
+        return f"{where} must be one of {context['expected']}"
+    if kind in {"greater_than_equal", "less_than_equal", "greater_than", "less_than"}:
+        limits = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
+        name, limit = next((limits[key], context[key]) for key in limits if key in context)
+        return f"{where} must be {name} {limit}"
+    if kind == "string_pattern_mismatch":
+        return f"{where} is not of the form this field needs"
+    return f"{where} {_PHRASES.get(kind, 'is not of the kind this field needs')}"

@@ -1,0 +1,1 @@
+"""The trial as data: the protocol document, the items a site may report, their units."""

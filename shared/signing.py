@@ -1,0 +1,105 @@
+"""Ed25519 keys and DSSE signatures over an event's exact bytes.
+
+A signature covers ``PAE("application/cloudevents+json", payload)`` (DSSE v1), never the bare payload, so it
+can not be taken for a signature over anything else, a checkpoint included.
+"""
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from shared.envelope import CONTENT_TYPE
+from shared.words import KeyId, TrailError
+
+_PREFIX: Final = f"DSSEv1 {len(CONTENT_TYPE)} {CONTENT_TYPE} ".encode()
+
+
+def pae(payload: bytes) -> bytes:
+    """DSSE v1 pre-authentication encoding of an event."""
+    return b"%s%d %s" % (_PREFIX, len(payload), payload)
+
+
+def key_id(public: bytes) -> KeyId:
+    """Name a raw 32-byte Ed25519 public key by its hash."""
+    return KeyId(hashlib.sha256(public).hexdigest()[:32])
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private Ed25519 key."""
+
+    private: Ed25519PrivateKey
+
+    @classmethod
+    def generate(cls) -> "SigningKey":
+        """Make a new key from the operating system's randomness."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> "SigningKey":
+        """Make the key of a 32-byte seed; for synthetic studies and tests, whose keys guard nothing."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @classmethod
+    def load(cls, path: Path, passphrase: bytes | None = None) -> "SigningKey":
+        """Read a PKCS #8 PEM file.
+
+        Raises TrailError with a sentence when it is absent, locked or no Ed25519 key.
+        """
+        try:
+            private = load_pem_private_key(path.read_bytes(), passphrase)
+        except FileNotFoundError:
+            raise TrailError(f"there is no key at {path}; restore it from its back-up") from None
+        except (ValueError, TypeError) as error:
+            raise TrailError(f"the key at {path} cannot be opened: {error}") from None
+        if not isinstance(private, Ed25519PrivateKey):
+            raise TrailError(f"the key at {path} is not an Ed25519 key")
+        return cls(private)
+
+    def save(self, path: Path, passphrase: bytes | None = None) -> None:
+        """Write a PKCS #8 PEM file that only its owner may read; never over an existing one."""
+        encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+        text = self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @cached_property
+    def public(self) -> bytes:
+        """The raw public key, 32 bytes."""
+        return self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    @cached_property
+    def id(self) -> KeyId:
+        """The key's id, as it stands in ``Trail-Key``."""
+        return key_id(self.public)
+
+    def sign_event(self, payload: bytes) -> str:
+        """Sign an event's bytes; the base64 text of ``Trail-Signature``."""
+        return base64.b64encode(self.private.sign(pae(payload))).decode()
+
+
+def verify_event(public: bytes, signature: bytes, payload: bytes) -> bool:
+    """Whether ``signature`` (64 bytes) is that of ``public`` (raw, 32 bytes) over the event's bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, pae(payload))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
