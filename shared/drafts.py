@@ -1,14 +1,12 @@
 """An event before its source has numbered and signed it: what ``trail submit`` reads, one JSON object a line."""
 
-from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.envelope import TYPE_PREFIX, read_envelope, read_json, write_envelope
-from shared.events import CATALOGUE, EventType, Role, SiteData, read_data, short_type
+from shared.events import CATALOGUE, EventType, Role, check_dates, read_data, short_type
 from shared.events.log import SourceText
-from shared.moments import UTC_ZONE, instant, span
 from shared.words import RefusedError
 
 
@@ -64,7 +62,7 @@ class Draft(BaseModel):
         payload = self.payload(trial, "00000000-0000-7000-8000-000000000000", 1)
         envelope = read_envelope(payload)
         data = read_data(event, envelope.data)
-        check_dates(data, envelope.time_text)
+        check_dates(data, envelope.time)
 
     def payload(self, trial: str, event_id: str, sequence: int) -> bytes:
         """The event's bytes with this id and sequence."""
@@ -89,17 +87,3 @@ def read_draft(line: bytes) -> Draft:
     if not isinstance(document, dict):
         raise RefusedError("a draft is one JSON object a line")
     return Draft.model_validate(document)
-
-
-def check_dates(data: object, now: str) -> None:
-    """Refuse what claims to have happened after ``now`` (an RFC 3339 time).
-
-    A whole day's grace covers time zones: a date is refused only when it is in the future everywhere.
-    Raises RefusedError naming the field.
-    """
-    if not isinstance(data, SiteData):
-        return
-    limit = instant(now) + timedelta(hours=26)
-    for name, when in data.dated().items():
-        if span(when, UTC_ZONE).first > limit:
-            raise RefusedError(f"data.{name}: {when} lies in the future")

@@ -152,7 +152,7 @@ def _checked(document: Mapping[str, Any]) -> Envelope:
     )
 
 
-def write_envelope(  # noqa: PLR0913 - one argument a field of the envelope
+def write_envelope(
     *,
     event_id: str,
     source: str,

@@ -1,0 +1,1 @@
+"""The notary: admission, hash chain, Merkle tree, checkpoints, verification."""

@@ -1,0 +1,1 @@
+"""The command ``trail``, and the embedded stack behind it."""

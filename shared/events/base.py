@@ -1,10 +1,14 @@
 """What all event data has in common: strict types, no unknown fields, corrections with a reason."""
 
 import re
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from shared.moments import UTC_ZONE, span
+from shared.words import RefusedError
 
 Role = Literal[
     "root",           # named by the genesis entry; grants administrators
@@ -75,3 +79,19 @@ class SiteData(Data):
     def dated(self) -> dict[str, str]:
         """Fields that state when something happened, by name; none of them may lie in the future."""
         return {}
+
+
+_GRACE = timedelta(hours=26)
+
+
+def check_dates(data: Data, now: datetime) -> None:
+    """Refuse what claims to have happened after ``now``.
+
+    A grace of a whole day covers time zones: a date is refused only when it is in the future everywhere.
+    Raises RefusedError naming the field.
+    """
+    if not isinstance(data, SiteData):
+        return
+    for name, when in data.dated().items():
+        if span(when, UTC_ZONE).first > now + _GRACE:
+            raise RefusedError(f"data.{name}: {when} lies in the future")

@@ -9,6 +9,8 @@ from shared.moments import Day
 
 Verdict = Literal["met", "not_met", "undetermined"]
 Standing = Literal["eligible", "ineligible", "undetermined"]
+Basis = Literal["actual", "planned", "planned_passed", "completed", "today", "retrospective"]
+"""What made ``judged_on`` the day that counts."""
 
 
 class Cited(Data):
@@ -61,7 +63,7 @@ class Decided(Decision):
 
     standing: Standing
     judged_on: Day
-    basis: Literal["actual", "planned", "planned_passed", "completed", "today", "retrospective"]
+    basis: Basis
     criteria: list[CriterionVerdict]
     failed: list[Name]
     blockers: list[Blocker]

@@ -17,6 +17,7 @@ class Opened(Data):
     """Entry 0, the genesis: what this log is for, and the two keys everything else rests on.
 
     ``clock`` is ``simulated`` for a synthetic study, whose time moves only by ``log.clock_moved``.
+    ``tick_seconds``: how much sealed time may pass without a ``log.ticked``.
     """
 
     origin: Name
@@ -24,6 +25,7 @@ class Opened(Data):
     log_key: PublicKey
     root_key: PublicKey
     clock: Literal["system", "simulated"]
+    tick_seconds: Annotated[int, Field(ge=1, le=604_800)]
 
 
 class Ticked(Data):

@@ -305,6 +305,12 @@ class Infused(SiteData):
     dose_level: Token
     number: Annotated[int, Field(ge=1, le=50)]
 
+    @model_validator(mode="after")
+    def _on_a_whole_day(self) -> Self:
+        if len(self.at) < 10:
+            raise ValueError("at must be a whole date, or a date and time: windows are counted from it")
+        return self
+
     def dated(self) -> dict[str, str]:
         """See SiteData."""
         return {"at": self.at}

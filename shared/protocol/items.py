@@ -64,13 +64,11 @@ class Items(BaseModel):
         """What people call an item."""
         for table in (self.quantities, self.codes, self.topics, self.histories):
             if name in table:
-                return table[name].title  # type: ignore[index]
+                return table[name].title
         return name.replace("_", " ")
 
 
 @lru_cache(maxsize=1)
 def items() -> Items:
     """The catalogue, read once."""
-    return Items.model_validate(
-        yaml.safe_load(files("shared.protocol").joinpath("items.yaml").read_text("utf-8"))
-    )
+    return Items.model_validate(yaml.safe_load(files("shared.protocol").joinpath("items.yaml").read_text("utf-8")))

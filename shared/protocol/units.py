@@ -3,6 +3,8 @@
 A unit that is not UCUM, or that measures something else, is an error and never a guess.
 """
 
+import math
+import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 from typing import Any
@@ -12,6 +14,8 @@ from shared.words import TrailError
 # One arithmetic everywhere, whatever the caller's thread has set.
 EXACT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _FACTOR = Context(prec=12, rounding=ROUND_HALF_EVEN)  # sheds the binary noise of pint's float factors
+# An exponent like 10*99999999999 would be worked out, and hang the reader; no unit of a laboratory has one.
+_LONG_NUMBER = re.compile(r"\d{4}(?![^{]*\})")
 
 
 class UnitError(TrailError):
@@ -55,19 +59,25 @@ def convert(value: Decimal, unit: str, to: str, molar: Decimal | None = None) ->
 
 
 def _ratio(source: Any, target: Any) -> Decimal:
-    return _FACTOR.create_decimal_from_float(float((1 * source).to(target).magnitude)).normalize(_FACTOR)
+    try:
+        # Multiplying raises for degrees Celsius and decibels, which no factor converts.
+        made = float((1 * source).to(target.units).magnitude) / float(target.magnitude)
+    except (ArithmeticError, TypeError, ValueError):
+        made = math.nan
+    if not 0 < made < math.inf:
+        raise UnitError(f"the unit {source.units} cannot be converted to {target.units}")
+    return _FACTOR.create_decimal_from_float(made).normalize(_FACTOR)
 
 
 @lru_cache(maxsize=4096)
 def _ucum(unit: str) -> Any:
-    if not unit or len(unit) > 40 or not unit.isascii():
+    if not unit or len(unit) > 40 or not unit.isascii() or _LONG_NUMBER.search(unit):
         raise UnitError(f"{unit[:40]!r} is no UCUM unit")
     if unit == "1":
-        return _registry().dimensionless
+        return 1 * _registry().dimensionless
     try:
         made = _registry().from_ucum(unit)
     except Exception as error:  # the grammar, pint and recursion each raise their own; all mean the same
         raise UnitError(f"{unit!r} is no UCUM unit; write it like mg/dL, umol/L, U/L, ms, [lb_av]") from error
-    if not hasattr(made, "dimensionality"):  # a bare annotation such as {INR} parses to its text: a pure number
-        return _registry().dimensionless
-    return made.units
+    # A bare annotation such as {INR} parses to its text: a pure number. A magnitude counts: mg/(100.mL).
+    return made if hasattr(made, "dimensionality") else 1 * _registry().dimensionless

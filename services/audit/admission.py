@@ -1,0 +1,317 @@
+"""Admission: what the notary rules about a message, from the message and the log before it alone.
+
+Pure, so that ``trail verify`` reaches every ruling again from the sealed bytes. The order of the checks is
+part of the format: the first one that fails is the sealed reason.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from services.audit.register import Counter, Register
+from shared.entry import Arrival, Entry, signature_bytes
+from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
+from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
+from shared.events.log import ClockMoved, Granted, IntakeLost, Opened, ProtocolAdopted, Revoked, Ticked
+from shared.events.screening import RecordSigned, Registered, Retracted
+from shared.identities import ROOT_SOURCE, Identity, check_revocation, founders, granted
+from shared.moments import instant, stamp
+from shared.words import KeyId, LogIndex, RefusedError
+
+FUTURE_TOLERANCE: Final = timedelta(minutes=5)
+MAX_TICKS_AT_ONCE: Final = 2000
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_REASON_LIMIT: Final = 500
+
+SignatureCheck = Callable[[bytes, bytes, bytes], bool]
+"""(public key, signature, payload) -> valid; injected, so that a batch can be checked on both cores."""
+
+
+class History(Protocol):
+    """What admission may ask about the log so far."""
+
+    def admitted(self, event_id: str) -> Entry | None:
+        """The admitted entry whose event has this id."""
+
+    def leaf(self, index: int) -> str | None:
+        """The leaf hash (hex) of an entry; None beyond the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message read as far as its bytes alone allow. ``ref`` finds it again in the log's index."""
+
+    arrival: Arrival
+    envelope: Envelope | None
+    refusal: str
+    ref: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Admitted when ``reason`` is empty. ``counted``: the source's sequence number is used up."""
+
+    reason: str
+    envelope: Envelope | None = None
+    data: Data | None = None
+    counted: bool = False
+    gap: tuple[int, int] | None = None
+
+
+def arrival_of(intake: int, subject: str, key: str, signature: str, payload: bytes) -> Arrival:
+    """A message with its headers reduced to what they can mean, so that a header cannot blow up an entry."""
+    return Arrival(
+        intake=intake,
+        subject=subject if len(subject) <= 512 else subject[:512],
+        key=key if _KEY.fullmatch(key) else "?"[: len(key)],
+        signature=signature if signature_bytes(signature) else "?"[: len(signature)],
+        payload=payload,
+    )
+
+
+def ref_of(event_id: str) -> int:
+    """The 64-bit (signed) index key of an event id."""
+    return int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:8], "big", signed=True)
+
+
+def too_large(length: int) -> str:
+    """The reason sealed for a payload of this many bytes, of which only the digest is kept."""
+    return f"the event is {length} bytes long; at most {MAX_EVENT_BYTES} are allowed: send it in parts"
+
+
+def read_arrival(arrival: Arrival) -> Reading:
+    """Read a message's envelope; never raises."""
+    try:
+        envelope = read_envelope(arrival.payload)
+    except RefusedError as error:
+        digest = hashlib.sha256(arrival.payload).hexdigest()
+        return Reading(arrival, None, str(error), ref_of(digest))
+    return Reading(arrival, envelope, "", ref_of(envelope.id))
+
+
+def rule(
+    register: Register,
+    reading: Reading,
+    index: LogIndex,
+    sealed_at: datetime,
+    history: History,
+    signature_holds: SignatureCheck,
+) -> Ruling:
+    """Rule on a message and take it into the register. Deterministic; raises nothing."""
+    ruling = _rule(register, reading, index, sealed_at, history, signature_holds)
+    if reading.arrival.intake:
+        register.intake = reading.arrival.intake
+        register.touched.add(("log", ""))
+    if isinstance(ruling.data, Opened | Ticked):
+        register.ticked = sealed_at
+        register.touched.add(("log", ""))
+    if ruling.counted and ruling.envelope is not None:
+        source = ruling.envelope.source
+        register.sources[source] = register.sources.get(source, Counter()).take(ruling.envelope.sequence)
+        register.touched.add(("source", source))
+    return replace(ruling, reason=ruling.reason[:_REASON_LIMIT])
+
+
+def _rule(
+    register: Register,
+    reading: Reading,
+    index: LogIndex,
+    sealed_at: datetime,
+    history: History,
+    signature_holds: SignatureCheck,
+) -> Ruling:
+    arrival, envelope = reading.arrival, reading.envelope
+    if envelope is None:
+        return Ruling(reading.refusal)
+    try:
+        event = _route(register, arrival, envelope)
+        identity = _signer(register, arrival, envelope, event, index, signature_holds)
+    except RefusedError as error:
+        return Ruling(str(error), envelope)
+    # From here on the source itself has spoken, so its sequence number counts even if the event is refused.
+    counter = register.sources.get(envelope.source, Counter())
+    if counter.holds(envelope.sequence):
+        return Ruling(
+            f"equivocation: {envelope.source} has used sequence {envelope.sequence} before, "
+            "for an event with other bytes",
+            envelope,
+        )
+    gap = (counter.last + 1, envelope.sequence - 1) if envelope.sequence > counter.last + 1 else None
+    try:
+        data = _content(register, envelope, event, identity, sealed_at, history)
+        _take(register, envelope, data, identity, index)
+    except RefusedError as error:
+        return Ruling(str(error), envelope, counted=True, gap=gap)
+    return Ruling("", envelope, data, counted=True, gap=gap)
+
+
+def _route(register: Register, arrival: Arrival, envelope: Envelope) -> EventType:
+    """The message came in where its envelope says it should."""
+    if envelope.trial != register.trial:
+        raise RefusedError(f"the event belongs to trial {envelope.trial}; this log is of {register.trial}")
+    event = CATALOGUE.get(envelope.type)
+    if event is None:
+        raise RefusedError(f"type {envelope.type} is not in the catalogue of events")
+    expected = f"intake.{register.trial}.{envelope.source.replace('/', '.')}.{envelope.route}"
+    if arrival.subject != expected:
+        raise RefusedError(f"the event was published on another subject than its own, {expected}")
+    return event
+
+
+def _signer(
+    register: Register,
+    arrival: Arrival,
+    envelope: Envelope,
+    event: EventType,
+    index: LogIndex,
+    signature_holds: SignatureCheck,
+) -> Identity:
+    """The identity whose signature holds and whose role allows this event type here."""
+    if not arrival.key or not arrival.signature:
+        raise RefusedError("the event is not signed: Trail-Key and Trail-Signature are both needed")
+    signature = signature_bytes(arrival.signature)
+    if not _KEY.fullmatch(arrival.key) or signature is None:
+        raise RefusedError("Trail-Key or Trail-Signature is malformed")
+    if index == 0:
+        for founder in founders(_genesis(envelope, event)):
+            register.accept(founder)
+    identity = register.identities.get(KeyId(arrival.key))
+    if identity is None:
+        raise RefusedError(f"the key {arrival.key} has not been granted in this log")
+    if identity.revoked is not None:
+        raise RefusedError(f"the key {arrival.key} was revoked by entry {identity.revoked}")
+    if not signature_holds(identity.public, signature, arrival.payload):
+        raise RefusedError(f"the signature is not that of key {arrival.key} over these bytes")
+    if identity.source != envelope.source:
+        raise RefusedError(f"the key {arrival.key} speaks for {identity.source}, not for {envelope.source}")
+    if ("log" in identity.roles) != (arrival.intake == 0) and index != 0:
+        raise RefusedError("the log's own statements do not come through the intake")
+    if not identity.roles & event.roles:
+        raise RefusedError(
+            f"{short_type(event.name)} may be submitted by {' or '.join(sorted(event.roles))}, "
+            f"not by {' and '.join(sorted(identity.roles))}"
+        )
+    return identity
+
+
+def _genesis(envelope: Envelope, event: EventType) -> Opened:
+    data = read_data(event, envelope.data)
+    if not isinstance(data, Opened) or envelope.source != ROOT_SOURCE:
+        raise RefusedError("the first entry of a log must be log.opened by admin/root")
+    return data
+
+
+def _content(
+    register: Register,
+    envelope: Envelope,
+    event: EventType,
+    identity: Identity,
+    sealed_at: datetime,
+    history: History,
+) -> Data:
+    """What the event says is possible, and fits what is already sealed."""
+    if envelope.time > sealed_at + FUTURE_TOLERANCE:
+        raise RefusedError(
+            f"time {envelope.time_text} lies after {stamp(sealed_at)}, when it arrived: check the sender's clock"
+        )
+    data = read_data(event, envelope.data)
+    check_dates(data, sealed_at)
+    earlier = history.admitted(envelope.id)
+    if earlier is not None:
+        raise RefusedError(f"the id {envelope.id} was already used by entry {earlier.index}")
+    if event.about_participant:
+        _check_participant(register, envelope, data, identity)
+    elif envelope.subject is not None:
+        raise RefusedError(f"{short_type(event.name)} is not about a participant: leave subject out")
+    if isinstance(data, SiteData) and data.corrects is not None:
+        _check_correction(envelope, data, history)
+    if isinstance(data, RecordSigned):
+        for record in data.records:
+            if history.leaf(record.index) != record.leaf:
+                raise RefusedError(f"data.records: entry {record.index} does not have leaf hash {record.leaf}")
+    return data
+
+
+def _check_participant(register: Register, envelope: Envelope, data: Data, identity: Identity) -> None:
+    participant = envelope.subject
+    if participant is None or not is_token(participant):
+        raise RefusedError("subject must name the participant this event is about")
+    home = register.participants.get(participant)
+    if isinstance(data, Registered) and data.corrects is None:
+        if home is not None:
+            raise RefusedError(f"participant {participant} was already registered, by {home}")
+    elif home is None:
+        raise RefusedError(f"participant {participant} is not known: send screening.registered first")
+    elif identity.source.startswith("site/") and home != identity.source:
+        raise RefusedError(f"participant {participant} belongs to another site")
+
+
+def _check_correction(envelope: Envelope, data: SiteData, history: History) -> None:
+    assert data.corrects is not None
+    entry = history.admitted(data.corrects)
+    if entry is None:
+        raise RefusedError(f"data.corrects: there is no admitted event {data.corrects}")
+    old = read_envelope(entry.body)
+    if old.source != envelope.source:
+        raise RefusedError(f"data.corrects: event {data.corrects} belongs to another source")
+    if old.subject != envelope.subject:
+        raise RefusedError(f"data.corrects: event {data.corrects} is about another participant")
+    if isinstance(data, Retracted):
+        if short_type(old.type) in {"screening.registered", "record.signed"}:
+            raise RefusedError(f"data.corrects: a {short_type(old.type)} event cannot be retracted")
+    elif old.type != envelope.type:
+        raise RefusedError(
+            f"data.corrects: event {data.corrects} is a {short_type(old.type)}, not a {short_type(envelope.type)}"
+        )
+
+
+def _take(register: Register, envelope: Envelope, data: Data, identity: Identity, index: LogIndex) -> None:
+    """Let an admitted event change what admission knows. Raises RefusedError before it changes anything."""
+    match data:
+        case Opened():
+            if index != 0:
+                raise RefusedError("the log is already open")
+            register.opened = data
+            register.clock = envelope.time
+            register.touched.add(("log", ""))
+        case Granted():
+            known = register.identities.get(_granted_key(data))
+            register.accept(granted(data, identity, known, index))
+        case Revoked():
+            known = register.identities.get(KeyId(data.key))
+            register.accept(replace(check_revocation(data, identity, known), revoked=index))
+        case ClockMoved():
+            _check_clock(register, data)
+            register.clock = instant(data.to)
+            register.touched.add(("log", ""))
+        case IntakeLost():
+            register.intake = data.last_missing
+            register.touched.add(("log", ""))
+        case ProtocolAdopted():
+            if hashlib.sha256(data.document.encode()).hexdigest() != data.digest:
+                raise RefusedError("data.digest is not the SHA-256 of data.document")
+        case Registered() if envelope.subject is not None and data.corrects is None:
+            register.participants[envelope.subject] = envelope.source
+            register.touched.add(("participant", envelope.subject))
+        case _:
+            pass
+
+
+def _check_clock(register: Register, data: ClockMoved) -> None:
+    assert register.opened is not None
+    assert register.clock is not None
+    if register.opened.clock != "simulated":
+        raise RefusedError("this log keeps real time; only a simulated log's clock can be moved")
+    ahead = (instant(data.to) - register.clock).total_seconds()
+    if ahead <= 0:
+        raise RefusedError(f"the clock stands at {stamp(register.clock)} and moves only forward")
+    if ahead / register.opened.tick_seconds > MAX_TICKS_AT_ONCE:
+        raise RefusedError(f"the clock moves by at most {MAX_TICKS_AT_ONCE} ticks at once")
+
+
+def _granted_key(data: Granted) -> KeyId:
+    return KeyId(hashlib.sha256(base64.b64decode(data.public_key)).hexdigest()[:32])

@@ -1,0 +1,172 @@
+"""The notary as a service: INTAKE in, LOG and receipts out. Run as ``python -m services.audit.app``."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from faststream import AckPolicy, FastStream
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.audit.admission import arrival_of
+from services.audit.mirror import Mirror
+from services.audit.notary import Notary, Sealed
+from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, Topology, provision
+from shared.entry import Arrival
+from shared.service import broker_for, raw_batch, run, started
+from shared.settings import ServiceSettings
+from shared.signing import SigningKey
+from shared.words import EvidenceError, TrailError
+
+_log = structlog.get_logger("audit")
+RETRY_AFTER = 1.0
+HOUSEKEEPING_EVERY = 2.0
+
+
+class AuditService:
+    """Connects a notary to the broker."""
+
+    def __init__(self, notary: Notary, topology: Topology, broker: NatsBroker, app: FastStream) -> None:
+        self.notary = notary
+        self.topology = topology
+        self.app = app
+        self.fatal: TrailError | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._broker = broker
+        self._client: Client | None = None
+        self._mirror: Mirror | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Provision the broker and bring LOG up to the database, before the first message is taken."""
+        self._client = await started(self._broker)
+        await self._provision()
+        self._mirror = Mirror(self._client, self.topology, self.notary.log, self.notary.checkpoints)
+        await self._mirror.catch_up()
+        self._housekeeping = asyncio.create_task(self._keep_house())
+        _log.info("ready", entries=self.notary.size, intake=self.notary.intake)
+
+    async def stop(self) -> None:
+        """Stop between two batches."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        async with self._one_at_a_time:
+            self.notary.close()
+
+    async def take(self, message: NatsMessage) -> None:
+        """Seal a batch of the intake; acknowledge it when its entries and receipts are out."""
+        messages: Sequence[Msg] = message.raw_message  # type: ignore[assignment]  # a batch subscriber's is a list
+        try:
+            async with self._one_at_a_time:
+                await self._seal(await self._in_order(messages))
+        except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
+            # Nothing is lost: unacknowledged messages come again, sealed ones are recognised.
+            _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
+            await message.nack(delay=RETRY_AFTER)
+        except TrailError as error:
+            self._stop_for(error)
+        else:
+            await message.ack()
+
+    async def _seal(self, arrivals: Sequence[Arrival], *, tick: bool = False) -> None:
+        assert self._client is not None
+        assert self._mirror is not None
+        # In a thread, so that the connection is kept alive while we compute.
+        sealed: Sealed = await asyncio.to_thread(self.notary.seal, arrivals, tick=tick)
+        await self._mirror.publish(sealed.entries, sealed.note)
+        for arrival, receipt in sealed.receipts:
+            subject = self.topology.receipt_for(arrival.subject)
+            if subject is not None:
+                await self._client.publish(subject, receipt.encode())
+
+    async def _in_order(self, messages: Sequence[Msg]) -> list[Arrival]:
+        """The batch in stream order, with what was skipped fetched: a redelivery may overtake or lag."""
+        assert self._client is not None
+        numbered = sorted(((message.metadata.sequence.stream, message) for message in messages), key=lambda m: m[0])
+        arrivals: list[Arrival] = []
+        expected = self.notary.intake + 1
+        for number, message in numbered:
+            for skipped in range(expected, number):
+                try:
+                    found = await self._client.jetstream().get_msg(self.topology.intake, skipped)
+                except NotFoundError:
+                    continue  # the broker lost it; the notary states so
+                arrivals.append(_arrival(skipped, found.subject or "", found.headers, found.data or b""))
+            arrivals.append(_arrival(number, message.subject, message.headers, message.data))
+            expected = max(expected, number + 1)
+        return arrivals
+
+    async def _provision(self) -> None:
+        assert self._client is not None
+        consumers = {"notary": self.topology.intake, "screening": self.topology.log}
+        await provision(self._client.jetstream(), self.topology, consumers)
+
+    async def _keep_house(self) -> None:
+        """Seal the passing of time, and put back what somebody deleted from the broker."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_EVERY)
+            try:
+                due = self.notary.tick_due
+                if due is not None and datetime.now(UTC) >= due:
+                    async with self._one_at_a_time:
+                        await self._seal([], tick=True)
+                await self._provision()
+            except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
+                _log.warning("housekeeping will be tried again", error=str(error))
+            except EvidenceError as error:
+                self._stop_for(error)
+            except TrailError as error:
+                _log.warning("housekeeping will be tried again", error=str(error))
+
+    def _stop_for(self, error: TrailError) -> None:
+        _log.critical("stopping: nothing more will be sealed", error=str(error))
+        self.fatal = error
+        self.app.exit()
+
+
+def _arrival(number: int, subject: str, headers: dict[str, Any] | None, payload: bytes) -> Arrival:
+    given = headers or {}
+    return arrival_of(number, subject, given.get(KEY_HEADER, ""), given.get(SIGNATURE_HEADER, ""), payload)
+
+
+def build(settings: ServiceSettings) -> AuditService:
+    """Put the service together.
+
+    Raises TrailError when the notary must not start.
+    """
+    topology = Topology(settings.trial)
+    broker = broker_for(settings.broker, "audit")
+    app = FastStream(broker, logger=None)
+    notary = Notary(settings.data, settings.trial, SigningKey.load(settings.key))
+    service = AuditService(notary, topology, broker, app)
+
+    @broker.subscriber(
+        topology.intake_subjects,
+        stream=JStream(topology.intake, declare=False),
+        durable="notary",
+        pull_sub=PullSub(batch_size=BATCH, timeout=0.02, batch=True),
+        ack_policy=AckPolicy.MANUAL,
+        decoder=raw_batch,
+    )
+    async def take(_payloads: Any, message: NatsMessage) -> None:
+        await service.take(message)
+
+    app.on_startup(service.start)
+    app.after_shutdown(service.stop)
+    return service
+
+
+def main() -> int:
+    """Run until told to stop; 0 when stopped from outside, 2 with a sentence when it could not go on."""
+    return run(lambda: build(ServiceSettings()))  # its fields come from the environment
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""The log's own database: entries that are only ever added, and what the notary needs to go on after a stop."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    event,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import DatabaseError
+
+from services.audit.admission import Reading, ref_of
+from services.audit.register import Register, read_register, register_rows
+from services.audit.sealing import Batch, Tail
+from shared.database import sqlite
+from shared.entry import Entry, leaf_hash, read_entry
+from shared.envelope import read_envelope
+from shared.merkle import Frontier
+from shared.words import EvidenceError, LogIndex, TrailError
+
+_METADATA: Final = MetaData()
+_ENTRIES: Final = Table(
+    "entries",
+    _METADATA,
+    Column("idx", Integer, primary_key=True, autoincrement=False),
+    Column("ref", BigInteger, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+Index("entries_by_ref", _ENTRIES.c.ref)
+_TREES: Final = Table(
+    "trees",
+    _METADATA,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("peaks", LargeBinary, nullable=False),
+)
+_REGISTER: Final = Table(
+    "register",
+    _METADATA,
+    Column("key", String(160), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+for _table in (_ENTRIES, _TREES):
+    for _verb in ("UPDATE", "DELETE"):
+        event.listen(
+            _table,
+            "after_create",
+            DDL(  # type: ignore[no-untyped-call]
+                f"CREATE TRIGGER {_table.name}_no_{_verb.lower()} BEFORE {_verb} ON {_table.name} "
+                f"BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
+            ),
+        )
+
+# One statement text each, so that SQLAlchemy compiles it once.
+_INSERT: Final = insert(_ENTRIES)
+_BY_REF: Final = select(_ENTRIES.c.ref, _ENTRIES.c.idx, _ENTRIES.c.entry).where(
+    _ENTRIES.c.ref.in_(bindparam("refs", expanding=True))
+)
+_ONE: Final = select(_ENTRIES.c.entry).where(_ENTRIES.c.idx == bindparam("idx"))
+_RANGE: Final = (
+    select(_ENTRIES.c.idx, _ENTRIES.c.ref, _ENTRIES.c.entry)
+    .where(_ENTRIES.c.idx >= bindparam("start"), _ENTRIES.c.idx < bindparam("stop"))
+    .order_by(_ENTRIES.c.idx)
+)
+_CHUNK: Final = 1000
+
+
+class Row(NamedTuple):
+    """A row of the entries table as it is stored."""
+
+    idx: int
+    ref: int
+    raw: bytes
+
+
+class Log:
+    """The entries of one trial, in one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def at(cls, path: Path, *, read_only: bool = False) -> "Log":
+        """Open the log in a SQLite file, made if it is not there (unless read only).
+
+        Raises TrailError when there is nothing to read.
+        """
+        if read_only and not path.exists():
+            raise TrailError(f"there is no log at {path}; give the data directory with --data")
+        log = cls(sqlite(path, read_only=read_only))
+        if not read_only:
+            _METADATA.create_all(log.engine)
+        return log
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.engine.dispose()
+
+    def size(self) -> int:
+        """The number of entries: one more than the highest index.
+
+        Raises EvidenceError when the file is no longer a readable database.
+        """
+        with self._reading() as connection:
+            highest = connection.execute(select(func.max(_ENTRIES.c.idx))).scalar()
+            return 0 if highest is None else highest + 1
+
+    def tail(self) -> Tail:
+        """Where the log ends, from what was saved with the last batch."""
+        with self._reading() as connection:
+            row = connection.execute(select(_TREES).order_by(_TREES.c.size.desc()).limit(1)).one_or_none()
+            if row is None:
+                return Tail()
+            last = read_entry(connection.execute(_ONE, {"idx": row.size - 1}).scalar_one())
+            return Tail(Frontier.from_bytes(row.size, row.peaks), last.leaf, last.header.sealed_at)
+
+    def tree(self, size: int) -> Frontier:
+        """The frontier as it stood after the batch that ended at ``size``.
+
+        Raises EvidenceError when no batch ended there.
+        """
+        if size == 0:
+            return Frontier()
+        with self._reading() as connection:
+            peaks = connection.execute(select(_TREES.c.peaks).where(_TREES.c.size == size)).scalar()
+        if peaks is None:
+            raise EvidenceError(f"the database holds no tree of {size} entries")
+        return Frontier.from_bytes(size, peaks)
+
+    def batches(self) -> int:
+        """How many batches were committed."""
+        with self._reading() as connection:
+            return connection.execute(select(func.count()).select_from(_TREES)).scalar_one()
+
+    def register(self, trial: str) -> Register:
+        """What admission remembers, as saved with the last batch."""
+        return read_register(trial, self.register_rows())
+
+    def register_rows(self) -> dict[str, Any]:
+        """The saved register by key; for the notary's start, and for verify to compare."""
+        with self._reading() as connection:
+            return {row.key: json.loads(row.value) for row in connection.execute(select(_REGISTER))}
+
+    def append(self, batch: Batch, register: Register) -> None:
+        """Add a batch in one transaction: its entries, the tree, and what the register learned.
+
+        If we die before the commit, nothing has happened, and the intake delivers the same messages again;
+        if we die after it, the intake cursor among the register's rows says that they are dealt with.
+        """
+        rows = [
+            {"idx": entry.index, "ref": ref, "entry": entry.raw}
+            for entry, ref in zip(batch.entries, batch.refs, strict=True)
+        ]
+        saved = [
+            {"key": key, "value": json.dumps(value, sort_keys=True)}
+            for key, value in register_rows(register).items()
+        ]
+        with self.engine.begin() as connection:
+            if rows:
+                connection.execute(_INSERT, rows)
+                tree = batch.tail.tree
+                connection.execute(insert(_TREES), {"size": tree.size, "peaks": tree.to_bytes()})
+            if saved:
+                statement = upsert(_REGISTER)
+                connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["key"], set_={"value": statement.excluded.value}
+                    ),
+                    saved,
+                )
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        """Stored rows from ``start`` to before ``stop``, read in chunks, unchecked."""
+        end = self.size() if stop is None else stop
+        for low in range(start, end, _CHUNK):
+            with self._reading() as connection:
+                rows = connection.execute(_RANGE, {"start": low, "stop": min(low + _CHUNK, end)}).all()
+            yield from (Row(row.idx, row.ref, row.entry) for row in rows)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """Entries from ``start`` to before ``stop``, parsed."""
+        return (read_entry(row.raw) for row in self.rows(start, stop))
+
+    def entry(self, index: int) -> Entry:
+        """One entry.
+
+        Raises TrailError when there is none at this index.
+        """
+        with self._reading() as connection:
+            raw = connection.execute(_ONE, {"idx": index}).scalar()
+        if raw is None:
+            raise TrailError(f"there is no entry {index}; the log has {self.size()} entries")
+        return read_entry(raw)
+
+    def by_ref(self, refs: Iterable[int]) -> dict[int, list[Entry]]:
+        """Stored entries that may be about these refs (a ref is a hash; collisions are possible)."""
+        found: dict[int, list[Entry]] = {}
+        wanted = sorted(set(refs))
+        with self._reading() as connection:
+            for low in range(0, len(wanted), _CHUNK):
+                for row in connection.execute(_BY_REF, {"refs": wanted[low : low + _CHUNK]}):
+                    found.setdefault(row.ref, []).append(read_entry(row.entry))
+        return found
+
+    def _reading(self) -> "_Reading":
+        return _Reading(self.engine)
+
+
+class _Reading:
+    """A connection whose errors say what they mean for evidence."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.connect()
+
+    def __enter__(self) -> Connection:
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._connection.close()
+        if isinstance(error, DatabaseError):
+            raise EvidenceError(f"the database cannot be read: {error.orig}") from error
+
+
+class LogHistory:
+    """What admission may ask, answered from the database for one batch: two queries, not one per message."""
+
+    def __init__(self, log: Log, readings: Iterable[Reading]) -> None:
+        self._log = log
+        refs = {reading.ref for reading in readings}
+        for reading in readings:
+            if reading.envelope is not None:
+                corrected = reading.envelope.data.get("corrects")
+                if isinstance(corrected, str):
+                    refs.add(ref_of(corrected))
+        self._found: Mapping[int, list[Entry]] = log.by_ref(refs)
+
+    def seen(self, reading: Reading) -> LogIndex | None:
+        """The index of the entry that already seals this very message."""
+        arrival = reading.arrival
+        same = (arrival.subject, arrival.key, arrival.signature, arrival.payload)
+        for entry in self._found.get(reading.ref, ()):
+            head = entry.header
+            if (head.subject, head.key, head.signature, entry.body) == same:
+                return entry.index
+        return None
+
+    def admitted(self, event_id: str) -> Entry | None:
+        """See History."""
+        for entry in self._found.get(ref_of(event_id), ()):
+            if entry.admitted and read_envelope(entry.body).id == event_id:
+                return entry
+        return None
+
+    def leaf(self, index: int) -> str | None:
+        """See History."""
+        with self._log.engine.connect() as connection:
+            raw = connection.execute(_ONE, {"idx": index}).scalar()
+        return None if raw is None else leaf_hash(raw).hex()

@@ -1,0 +1,81 @@
+"""The LOG stream: a gapless mirror of the database, topped up from it whenever it lags."""
+
+from collections.abc import Sequence
+
+from nats.aio.client import Client
+
+from services.audit.checkpoints import Checkpoints
+from services.audit.log import Log
+from shared.broker import BATCH, CHECKPOINT_HEADER, Topology, encode_note, publish_batch
+from shared.entry import Entry
+from shared.words import EvidenceError, TrailError
+
+
+class Mirror:
+    """Publishes sealed entries to LOG, each at stream sequence index + 1.
+
+    Only what a signed checkpoint covers is published; the note travels with the last entry it covers, so
+    that a reader acts on nothing that it cannot check against the log's key.
+    """
+
+    def __init__(self, client: Client, topology: Topology, log: Log, checkpoints: Checkpoints) -> None:
+        self._client = client
+        self._topology = topology
+        self._log = log
+        self._checkpoints = checkpoints
+        self._published: int | None = None  # None: ask the broker
+
+    async def publish(self, entries: Sequence[Entry], note: str) -> None:
+        """Publish a batch just sealed, and before it whatever LOG lacks."""
+        if not entries:
+            return
+        if self._published != entries[0].index:
+            await self.catch_up()
+            return
+        try:
+            await self._send(entries, note)
+        except TrailError:
+            # Somebody else's message stands where ours belongs, or an earlier try had arrived after all.
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Make LOG equal to the signed part of the database.
+
+        Raises EvidenceError when LOG holds what the database does not.
+        """
+        info = await self._client.jetstream().stream_info(self._topology.log)
+        published = info.state.last_seq
+        await self._compare(published)
+        self._published = published
+        for follows, size, note in self._checkpoints.all():
+            while self._published < size:
+                start = max(self._published, follows)
+                stop = min(start + BATCH, size)
+                await self._send(list(self._log.entries(start, stop)), note if stop == size else "")
+
+    async def _compare(self, published: int) -> None:
+        size = self._log.size()
+        if published > size:
+            raise EvidenceError(
+                f"LOG holds {published} entries and the database {size}: the database was restored from a back-up. "
+                "Put back the newest one; going on would fork the log"
+            )
+        if published:
+            last = await self._client.jetstream().get_msg(self._topology.log, published)
+            if last.data != self._log.entry(published - 1).raw:
+                raise EvidenceError(
+                    f"LOG's message {published} is not entry {published - 1} of the database; compare them with "
+                    "`trail doctor`, then rebuild LOG from the database"
+                )
+
+    async def _send(self, entries: Sequence[Entry], note: str) -> None:
+        messages = [
+            (self._topology.log_subject(entry.header.subject), entry.raw, dict[str, str]()) for entry in entries
+        ]
+        first = entries[0].index
+        messages[0][2]["Nats-Expected-Last-Sequence"] = str(first)
+        if note:
+            messages[-1][2][CHECKPOINT_HEADER] = encode_note(note)
+        self._published = None
+        await publish_batch(self._client, messages, f"entries-{first}")
+        self._published = first + len(entries)

@@ -1,0 +1,209 @@
+"""The notary: seals batches, signs checkpoints, hands out receipts. One writer a log.
+
+The order is DESIGN.md section 7's, and each step may be the last one before a power cut:
+
+1. the database transaction commits entries, tree, and the intake cursor;
+2. the checkpoint is signed and recorded, apart from the database (compare and swap);
+3. the caller publishes to LOG, sends receipts, and acknowledges the intake.
+
+If we die between 1 and 2, the start signs what the database holds beyond the last checkpoint; between 2 and
+3, the start publishes what LOG lacks, and the intake's redelivery is recognised as repeats and answered.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from services.audit.admission import read_arrival
+from services.audit.checkpoints import Checkpoints
+from services.audit.log import Log, LogHistory
+from services.audit.register import Register
+from services.audit.sealing import Batch, Sealing, Tail
+from services.audit.signatures import checked_beforehand, pool
+from shared.checkpoint import Checkpoint, NoteKey, open_checkpoint
+from shared.entry import Arrival, Entry
+from shared.merkle import Frontier, newest_inclusion_proofs
+from shared.receipt import write_receipt
+from shared.signing import SigningKey
+from shared.words import EvidenceError, LogIndex, TrailError
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What sealing a batch led to: the new entries, the checkpoint over them, a receipt a message.
+
+    ``receipts`` holds (arrival's subject, event's receipt) for every message of the batch, repeats included.
+    """
+
+    entries: list[Entry]
+    note: str
+    receipts: list[tuple[Arrival, str]]
+
+
+class Notary:
+    """The single writer of a log.
+
+    Raises TrailError at the start when another notary holds the log, and EvidenceError when the database
+    contradicts what was signed; it never signs over a contradiction.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        trial: str,
+        key: SigningKey,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.trial = trial
+        self._key = key
+        self._clock = clock
+        self._lease = _lease(directory)
+        self.log = Log.at(directory / "log.sqlite")
+        self.checkpoints = Checkpoints.at(directory.parent / "checkpoints" / "checkpoints.sqlite")
+        self._pool = pool()
+        self._tail = Tail()
+        self._register = Register(trial)
+        self._signed = 0
+        self._note = ""
+        self._load()
+        self._recover()
+
+    def close(self) -> None:
+        """Give the log back."""
+        self._pool.shutdown()
+        self.log.close()
+        self.checkpoints.close()
+        os.close(self._lease)
+
+    @property
+    def size(self) -> int:
+        """Entries sealed so far."""
+        return self._tail.tree.size
+
+    @property
+    def intake(self) -> int:
+        """The INTAKE sequence up to which everything is dealt with."""
+        return self._register.intake
+
+    @property
+    def tick_due(self) -> datetime | None:
+        """When sealed time must next be stated; None while the log is empty or its clock is simulated."""
+        opened, ticked = self._register.opened, self._register.ticked
+        if opened is None or ticked is None or opened.clock == "simulated":
+            return None
+        return ticked + timedelta(seconds=opened.tick_seconds)
+
+    def seal(self, arrivals: Sequence[Arrival], *, tick: bool = False) -> Sealed:
+        """Seal messages, in intake order, and if asked a tick before them.
+
+        When the database fails, nothing is sealed, the register is read again, and the error goes to the
+        caller, who will be given the same messages again.
+        """
+        readings = [read_arrival(arrival) for arrival in arrivals]
+        history = LogHistory(self.log, readings)
+        sealing = Sealing(
+            self._tail,
+            self._register,
+            history,
+            key=self._key,
+            now=self._clock(),
+            signature_holds=checked_beforehand(self._register, readings, self._pool),
+            seen=history.seen,
+        )
+        try:
+            if tick:
+                sealing.tick()
+            sealing.add(readings)
+            self.log.append(sealing.batch, self._register)
+        except BaseException:
+            self._load()
+            raise
+        before = self._tail.tree
+        self._tail = sealing.batch.tail
+        if sealing.batch.entries:
+            self._sign()
+        return Sealed(sealing.batch.entries, self._note, self._receipts(before, sealing.batch, arrivals))
+
+    def receipts_of(self, indices: Iterable[LogIndex]) -> dict[LogIndex, str]:
+        """Receipts of any sealed entries, each proven in the first checkpoint that covers it."""
+        made: dict[LogIndex, str] = {}
+        proven_to, entries, proofs, follows, note = 0, list[Entry](), list[list[bytes]](), 0, ""
+        for index in sorted(indices):
+            if index >= proven_to:
+                follows, proven_to, note = self.checkpoints.covering(index)
+                entries = list(self.log.entries(follows, proven_to))
+                proofs = newest_inclusion_proofs(self.log.tree(follows), [entry.leaf for entry in entries])
+            made[index] = write_receipt(entries[index - follows], proofs[index - follows], note)
+        return made
+
+    def _receipts(
+        self, before: Frontier, batch: Batch, arrivals: Sequence[Arrival]
+    ) -> list[tuple[Arrival, str]]:
+        proofs = newest_inclusion_proofs(before, [entry.leaf for entry in batch.entries])
+        by_intake = {arrival.intake: arrival for arrival in arrivals}
+        receipts = []
+        for entry, proof in zip(batch.entries, proofs, strict=True):
+            if entry.header.intake:
+                receipt = write_receipt(entry, proof, self._note)
+                receipts.append((by_intake[entry.header.intake], receipt))
+        # A repeat may repeat a message of this very batch, which is signed by now.
+        again = self.receipts_of({index for _, index in batch.repeats})
+        return receipts + [(arrival, again[index]) for arrival, index in batch.repeats]
+
+    def _load(self) -> None:
+        self._tail = self.log.tail()
+        self._register = self.log.register(self.trial)
+
+    def _recover(self) -> None:
+        """Compare the database with the last signed checkpoint, and sign what a crash left unsigned."""
+        size = self._tail.tree.size
+        latest = self.checkpoints.latest()
+        if latest is not None:
+            signed, note = latest
+            checkpoint = open_checkpoint(note, NoteKey(self._origin(), self._key.public))
+            if signed > size:
+                raise EvidenceError(
+                    f"the database ends at entry {size - 1}, but a checkpoint over {signed} entries was signed: a "
+                    "back-up was restored or entries were cut. Put back the newest database; signing on would "
+                    "fork the log"
+                )
+            if self.log.tree(signed).root() != checkpoint.root:
+                raise EvidenceError(
+                    f"the database's first {signed} entries are not those that were signed; find the first "
+                    "changed one with `trail verify`"
+                )
+            self._signed, self._note = signed, note
+        elif self.log.batches() > 1:  # a crash may leave the very first batch unsigned, and no other
+            raise EvidenceError(
+                f"the log has {size} entries but no signed checkpoint; restore the checkpoints directory"
+            )
+        if size > self._signed:
+            self._sign()
+
+    def _origin(self) -> str:
+        if self._register.opened is None:
+            raise EvidenceError("checkpoints are signed but the log is empty; restore its database")
+        return self._register.opened.origin
+
+    def _sign(self) -> None:
+        tree = self._tail.tree
+        note = Checkpoint(self._origin(), tree.size, tree.root()).sign(self._key)
+        self.checkpoints.add(self._signed, tree.size, note)
+        self._signed, self._note = tree.size, note
+
+
+def _lease(directory: Path) -> int:
+    directory.mkdir(parents=True, exist_ok=True)
+    lease = os.open(directory / "notary.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lease)
+        raise TrailError(
+            f"another notary is writing the log in {directory}; stop it before you start this one"
+        ) from None
+    return lease

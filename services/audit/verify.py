@@ -1,0 +1,322 @@
+"""Verification: every hash, link, tree head, signature, ruling and sequence, recomputed from the bytes alone.
+
+Nothing that the notary remembers is believed: admission is run again over each entry with a register built
+on the way, and must come to the same ruling, down to the sealed reason.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from services.audit.admission import Reading, SignatureCheck, read_arrival, ref_of, rule, too_large
+from services.audit.log import Row
+from services.audit.register import Register, register_rows
+from services.audit.sealing import ticks_between
+from services.audit.signatures import checked_beforehand, pool
+from shared.checkpoint import NoteKey, open_checkpoint
+from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, leaf_hash, read_entry
+from shared.envelope import MAX_EVENT_BYTES, read_json
+from shared.events import Data
+from shared.events.log import ClockMoved, GapDetected, Ticked
+from shared.merkle import Frontier
+from shared.moments import instant
+from shared.words import EvidenceError, LeafHash, RefusedError
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first thing that does not hold: at which entry, and what."""
+
+    index: int
+    what: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What verification found. Good when ``faults`` is empty."""
+
+    entries: int = 0
+    admitted: int = 0
+    refused: int = 0
+    checkpoints: int = 0
+    signatures: int = 0
+    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    clock: str = "system"
+    last_sealed_at: str = ""
+    root: str = ""
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether everything holds."""
+        return not self.faults
+
+
+class _Past:
+    """The entries verified so far, as admission asks for them: ids in memory, bodies from the log."""
+
+    def __init__(self, entry_at: Callable[[int], bytes]) -> None:
+        self._entry_at = entry_at
+        self._ids: dict[bytes, int] = {}
+        self.size = 0
+
+    def add(self, entry: Entry, event_id: str | None) -> None:
+        if entry.admitted and event_id is not None:
+            self._ids[bytes.fromhex(event_id.replace("-", ""))] = entry.index
+        self.size = entry.index + 1
+
+    def admitted(self, event_id: str) -> Entry | None:
+        index = self._ids.get(bytes.fromhex(event_id.replace("-", "")))
+        return None if index is None else read_entry(self._entry_at(index))
+
+    def leaf(self, index: int) -> str | None:
+        return leaf_hash(self._entry_at(index)).hex() if index < self.size else None
+
+
+class Verifier:
+    """Verifies one log from entry 0 on.
+
+    ``entry_at`` reads an earlier entry's bytes again; ``log_key`` is the log's public key as the verifier
+    knows it from outside the log.
+    """
+
+    def __init__(self, trial: str, log_key: NoteKey, entry_at: Callable[[int], bytes]) -> None:
+        self.report = Report()
+        self._log_key = log_key
+        self._register = Register(trial)
+        self._past = _Past(entry_at)
+        self._tree = Frontier()
+        self._leaf: LeafHash = NO_LEAF
+        self._sealed_at = ""
+        self._owed: deque[Data] = deque()  # statements that the notary must make next
+        self._owed_at: deque[datetime] = deque()
+
+    def run(
+        self,
+        rows: Iterable[Row],
+        checkpoints: Sequence[tuple[int, int, str]],
+        *,
+        saved: dict[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Report:
+        """Verify rows (in index order) against the signed checkpoints and the notary's saved register."""
+        heads = self._heads(checkpoints)
+        chunks = _read_chunks(rows)
+        with pool() as workers:
+            chunk = next(chunks, [])
+            holds = checked_beforehand(self._register, [one.reading for one in chunk if one.reading], workers)
+            while chunk and not self.report.faults:
+                # The next chunk's signatures are checked on the other core while this one is ruled on.
+                upcoming = next(chunks, [])
+                ahead = [one.reading for one in upcoming if one.reading]
+                holds_ahead = checked_beforehand(self._register, ahead, workers)
+                for one, following in zip(chunk, [*chunk[1:], *upcoming[:1], None], strict=False):
+                    fault = self._one(one, following.entry if following else None, heads, holds)
+                    if fault is not None:
+                        self._fault(*fault)
+                        break
+                if progress is not None:
+                    progress(self._tree.size)
+                chunk, holds = upcoming, holds_ahead
+        if not self.report.faults:
+            self._end(heads)
+        if not self.report.faults and saved is not None:
+            self._compare(saved)
+        self._sum_up()
+        return self.report
+
+    def _heads(self, checkpoints: Sequence[tuple[int, int, str]]) -> dict[int, tuple[int, bytes]]:
+        """Root and predecessor by tree size, each signed by the log."""
+        heads: dict[int, tuple[int, bytes]] = {}
+        before = 0
+        for follows, size, note in checkpoints:
+            try:
+                checkpoint = open_checkpoint(note, self._log_key)
+            except EvidenceError as error:
+                self._fault(max(size - 1, 0), f"the checkpoint over {size} entries: {error}")
+                break
+            if checkpoint.size != size or follows != before or size <= before:
+                self._fault(
+                    max(before, 0),
+                    f"the checkpoint over {size} entries does not follow the one over {before}: one is missing",
+                )
+                break
+            heads[size] = (follows, checkpoint.root)
+            before = size
+        self.report.checkpoints = len(heads)
+        return heads
+
+    def _one(
+        self,
+        one: "_Read",
+        following: Entry | None,
+        heads: dict[int, tuple[int, bytes]],
+        holds: SignatureCheck,
+    ) -> tuple[int, str] | None:
+        row, entry, reading = one.row, one.entry, one.reading
+        index = self._tree.size
+        if row.idx != index:
+            return index, f"entry {index} is missing; the next one stored is {row.idx}"
+        if entry is None or reading is None:
+            return index, one.problem
+        if entry.index != index:
+            return index, f"what is stored as entry {index} says it is entry {entry.index}"
+        if entry.header.prev != self._leaf:
+            # Either this entry's link was changed or the entry before it; the next link tells which.
+            if following is not None and following.header.prev == entry.leaf and index:
+                return index - 1, f"entry {index - 1} is not the one that entry {index} links to"
+            return index, f"the link of entry {index} is not the hash of entry {index - 1}"
+        if row.ref != reading.ref:
+            return index, f"the index key stored with entry {index} is not that of its event"
+        fault = self._time(entry, reading)
+        if fault is None:
+            fault = self._ruling(entry, reading, holds)
+        if fault is not None:
+            return index, fault
+        self._tree = self._tree.append(entry.leaf)
+        self._leaf = entry.leaf
+        self._sealed_at = entry.header.sealed_at
+        return self._head(heads, following)
+
+    def _time(self, entry: Entry, reading: Reading) -> str | None:
+        sealed_at = entry.header.sealed_at
+        if sealed_at < self._sealed_at:
+            return f"sealed_at {sealed_at} lies before the entry before it, {self._sealed_at}"
+        register = self._register
+        if register.opened is None or register.opened.clock != "simulated" or register.clock is None:
+            return None
+        expected = self._owed_at[0] if self._owed_at and reading.envelope is not None else register.clock
+        return None if instant(sealed_at) == expected else "sealed_at is not the simulated clock's time"
+
+    def _ruling(
+        self, entry: Entry, reading: Reading, holds: SignatureCheck
+    ) -> str | None:
+        clock = self._register.clock
+        ruling = rule(
+            self._register, reading, entry.index, instant(entry.header.sealed_at), self._past, holds
+        )
+        verdict = REFUSED if ruling.reason else ADMITTED
+        if (verdict, ruling.reason) != (entry.header.verdict, entry.header.reason):
+            recorded = f"{entry.header.verdict}" + (f" ({entry.header.reason})" if entry.header.reason else "")
+            return f"recorded as {recorded}, but it must be {verdict}" + (
+                f": {ruling.reason}" if ruling.reason else ""
+            )
+        if self._owed:
+            owed = self._owed.popleft()
+            if self._owed_at:
+                self._owed_at.popleft()
+            if ruling.data != owed:
+                return f"the notary had to state {type(owed).__name__} here and did not"
+        if ruling.gap is not None and ruling.envelope is not None:
+            self._owed.append(
+                GapDetected(
+                    source=ruling.envelope.source,
+                    first_missing=ruling.gap[0],
+                    last_missing=ruling.gap[1],
+                    noticed_at=entry.index,
+                )
+            )
+        if isinstance(ruling.data, ClockMoved) and clock is not None:
+            due = ticks_between(self._register, instant(ruling.data.to))
+            self._owed.extend(Ticked() for _ in due)
+            self._owed_at.extend(due)
+        self._past.add(entry, ruling.envelope.id if ruling.envelope is not None else None)
+        self.report.admitted += entry.admitted
+        self.report.refused += not entry.admitted
+        self.report.signatures += entry.admitted
+        return None
+
+    def _head(self, heads: dict[int, tuple[int, bytes]], following: Entry | None) -> tuple[int, str] | None:
+        head = heads.get(self._tree.size)
+        if head is None or head[1] == self._tree.root():
+            return None
+        last = self._tree.size - 1
+        if following is not None and following.header.prev == self._leaf:
+            what = f"entries {head[0]} to {last} are not those that the checkpoint over {last + 1} signed"
+            return head[0], f"{what}: they were rewritten together"
+        return last, (
+            f"the checkpoint over {last + 1} entries signed another entry {last} "
+            f"(or, if links were recomputed, another one since {head[0]})"
+        )
+
+    def _end(self, heads: dict[int, tuple[int, bytes]]) -> None:
+        size, signed = self._tree.size, max(heads, default=0)
+        if size == 0:
+            self._fault(0, "the log is empty")
+        elif signed > size:
+            self._fault(size, f"entry {size} is missing: a checkpoint over {signed} entries was signed")
+        elif signed < size:
+            self._fault(signed, f"entries {signed} to {size - 1} are not covered by a signed checkpoint")
+        elif self._owed:
+            self._fault(size, f"the notary owes a {type(self._owed[0]).__name__} after the last entry")
+
+    def _compare(self, saved: dict[str, Any]) -> None:
+        """The register the notary goes on with must be the one its own log leads to."""
+        register = self._register
+        register.touched = (
+            {("source", name) for name in register.sources}
+            | {("participant", name) for name in register.participants}
+            | {("identity", name) for name in register.identities}
+            | {("log", "")}
+        )
+        rebuilt = register_rows(register)
+        rebuilt["log"]["intake"] = saved.get("log", {}).get("intake")  # repeats move it without an entry
+        for key in sorted(rebuilt.keys() | saved.keys()):
+            if rebuilt.get(key) != saved.get(key):
+                self._fault(
+                    self._tree.size - 1, f"the notary's saved register differs from its log at {key}"
+                )
+                return
+
+    def _sum_up(self) -> None:
+        register, report = self._register, self.report
+        report.entries = self._tree.size
+        report.root = self._tree.root().hex()
+        report.last_sealed_at = self._sealed_at
+        report.clock = register.opened.clock if register.opened is not None else "system"
+        report.gaps = {name: list(one.missing) for name, one in sorted(register.sources.items()) if one.missing}
+
+    def _fault(self, index: int, what: str) -> None:
+        self.report.faults.append(Fault(index, what))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A stored row read as far as its bytes allow; ``problem`` says why there is no entry."""
+
+    row: Row
+    entry: Entry | None
+    reading: Reading | None
+    problem: str = ""
+
+
+def _read_chunks(rows: Iterable[Row]) -> Iterator[list[_Read]]:
+    stored = iter(rows)
+    while chunk := list(islice(stored, _CHUNK)):
+        yield [_read(row) for row in chunk]
+
+
+def _read(row: Row) -> _Read:
+    try:
+        entry = read_entry(row.raw)
+    except EvidenceError as error:
+        return _Read(row, None, None, str(error))
+    return _Read(row, entry, _reading_again(entry))
+
+
+def _reading_again(entry: Entry) -> Reading:
+    """What admission read when the entry was sealed; of a payload too large to keep, only length and digest."""
+    if entry.header.verdict == REFUSED and entry.header.reason.startswith("the event is "):
+        try:
+            kept = read_json(entry.body)
+            length, digest = kept["length"], kept["sha256"]
+        except (RefusedError, KeyError, TypeError):
+            return read_arrival(entry.arrival)
+        if isinstance(length, int) and length > MAX_EVENT_BYTES and entry.header.reason == too_large(length):
+            return Reading(entry.arrival, None, too_large(length), ref_of(str(digest)))
+    return read_arrival(entry.arrival)

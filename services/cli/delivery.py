@@ -1,0 +1,169 @@
+"""From drafts to receipts: keys, outboxes and couriers for the sources on this machine."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from services.cli.installation import Installation
+from shared.broker import Topology, connect
+from shared.courier import Courier
+from shared.drafts import Draft
+from shared.events import Role
+from shared.identities import ROOT_SOURCE
+from shared.outbox import Outbox, Outcome
+from shared.signing import SigningKey
+from shared.words import SourceId
+
+HOLDERS = {"site_system": "Site system", "investigator": "Investigator", "sponsor": "Sponsor"}
+
+
+@dataclass(slots=True)
+class Post:
+    """The outboxes of one data directory, open."""
+
+    home: Installation
+    outboxes: dict[SourceId, Outbox] = field(default_factory=dict)
+    _keys: dict[str, SigningKey] = field(default_factory=dict)
+
+    def outbox(self, source: SourceId) -> Outbox:
+        """A source's outbox."""
+        if source not in self.outboxes:
+            self.outboxes[source] = self.home.outbox(source)
+        return self.outboxes[source]
+
+    def key(self, source: SourceId, role: Role) -> SigningKey:
+        """A source's key for a role, read once."""
+        name = self.home.key_name(source, role)
+        if name not in self._keys:
+            self._keys[name] = self.home.key(name)
+        return self._keys[name]
+
+    def missing_grants(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Make the keys that these drafts need and this machine lacks, and draft the root's grants of them."""
+        grants = []
+        for source, role in sorted({(draft.source, draft.signing_role) for draft in drafts}):
+            source_id = SourceId(source)
+            if not self.home.has_key(source_id, role):
+                holder = f"{HOLDERS.get(role, role)} of {source}"
+                time = min(draft.time for draft in drafts if draft.source == source)
+                grants.append(self.home.grant(source_id, role, holder, time))
+        return grants
+
+    def put(self, drafts: Sequence[Draft]) -> dict[SourceId, list[int]]:
+        """Number, sign and keep drafts; returns their sequences by source."""
+        kept = {}
+        for source in sorted({draft.source for draft in drafts}):
+            source_id = SourceId(source)
+            own = [draft for draft in drafts if draft.source == source]
+            kept[source_id] = self.outbox(source_id).put(own, self._key_of(source_id))
+        return kept
+
+    def outcomes(self, kept: dict[SourceId, list[int]]) -> Iterator[tuple[SourceId, Outcome]]:
+        """What became of kept events, of those that are settled."""
+        for source, numbers in kept.items():
+            for outcome in self.outbox(source).outcomes(numbers):
+                yield source, outcome
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for outbox in self.outboxes.values():
+            outbox.close()
+
+    def _key_of(self, source: SourceId) -> Callable[[Role], SigningKey]:
+        return lambda role: self.key(source, role)
+
+
+class Line:
+    """A connection to the broker with one courier a source."""
+
+    def __init__(self, client: Client, post: Post) -> None:
+        self.client = client
+        self.post = post
+        self._couriers: dict[SourceId, Courier] = {}
+
+    @property
+    def js(self) -> JetStreamContext:
+        """The broker's JetStream."""
+        return self.client.jetstream()
+
+    async def courier(self, source: SourceId) -> Courier:
+        """The courier of a source, listening."""
+        if source not in self._couriers:
+            home = self.post.home
+            made = Courier(self.client, self.post.outbox(source), home.topology, home.log_key)
+            await made.start()
+            self._couriers[source] = made
+        return self._couriers[source]
+
+    async def deliver(
+        self,
+        sources: Sequence[SourceId],
+        *,
+        timeout: float | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> bool:
+        """Deliver these sources' outboxes; True when every event has its receipt.
+
+        ``progress`` is told how many events still wait, over all of them.
+        """
+        waiting = {source: 0 for source in sources}
+
+        def told(source: SourceId) -> Callable[[int], None]:
+            def tell(count: int) -> None:
+                waiting[source] = count
+                if progress is not None:
+                    progress(sum(waiting.values()))
+
+            return tell
+
+        couriers = [(source, await self.courier(source)) for source in sources]
+        done = await asyncio.gather(
+            *(one.deliver(timeout=timeout, progress=told(source)) for source, one in couriers)
+        )
+        return all(done)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        for courier in self._couriers.values():
+            await courier.stop()
+
+
+@asynccontextmanager
+async def line(home: Installation, url: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """Open the outboxes and a connection; the root's own statements are delivered first."""
+    client = await connect(url, "trail")
+    post = Post(home)
+    made = Line(client, post)
+    try:
+        await made.deliver([ROOT_SOURCE], timeout=30)
+        yield made
+    finally:
+        await made.stop()
+        post.close()
+        await client.close()
+
+
+async def settled(js: JetStreamContext, topology: Topology, timeout: float = 120) -> bool:
+    """Wait until everything posted is sealed and everything sealed is decided on; False on timeout."""
+    quiet, deadline = 0, asyncio.get_running_loop().time() + timeout
+    before = -1
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            intake = await js.consumer_info(topology.intake, "notary")
+            log = await js.consumer_info(topology.log, "screening")
+            last = (await js.stream_info(topology.intake)).state.last_seq
+        except (NatsError, TimeoutError):
+            await asyncio.sleep(0.2)
+            continue
+        open_ones = sum((one.num_pending or 0) + (one.num_ack_pending or 0) for one in (intake, log))
+        quiet = quiet + 1 if open_ones == 0 and last == before else 0
+        before = last
+        if quiet >= 2:
+            return True
+        await asyncio.sleep(0.03)
+    return False

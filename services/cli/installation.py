@@ -1,0 +1,189 @@
+"""A data directory: everything of one trial on one machine, self-contained.
+
+    trial.json                 what the log is for, and its public key
+    protocol.yaml              the protocol as adopted first, to read (the log holds it too)
+    keys/                      private keys, readable by their owner only
+    audit/log.sqlite           the log
+    checkpoints/               signed checkpoints, apart from the log on purpose
+    screening/                 the screening service's state and outbox
+    outbox/                    the outboxes of the sources on this machine
+    broker/                    JetStream's files
+    run/                       what is running now, and its logs
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, Literal
+
+from services.audit.notary import Notary
+from shared.broker import Topology
+from shared.checkpoint import NoteKey
+from shared.drafts import Draft
+from shared.entry import Arrival
+from shared.events import Role
+from shared.events.log import KIND_OF_ROLE
+from shared.identities import ROOT_SOURCE
+from shared.moments import stamp
+from shared.outbox import Outbox
+from shared.protocol.model import load_protocol, protocol_digest
+from shared.signing import SigningKey
+from shared.words import LogIndex, SourceId, TrailError
+
+SCREENING: Final = SourceId("service/screening")
+Clock = Literal["system", "simulated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One trial's data directory."""
+
+    directory: Path
+    trial: str
+    log_key: NoteKey
+    clock: Clock
+
+    @classmethod
+    def open(cls, directory: Path) -> "Installation":
+        """Open a data directory.
+
+        Raises TrailError when it is not one.
+        """
+        try:
+            known = json.loads((directory / "trial.json").read_text("utf-8"))
+            return cls(directory.resolve(), known["trial"], NoteKey.parse(known["log_key"]), known["clock"])
+        except FileNotFoundError:
+            raise TrailError(
+                f"{directory} is not a data directory (it has no trial.json); start one with `trail up --data "
+                f"{directory}` or name another with --data"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise TrailError(f"{directory / 'trial.json'} cannot be read; restore it from a back-up") from None
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path,
+        *,
+        clock: Clock = "system",
+        start: datetime | None = None,
+        tick_seconds: int = 900,
+        keys: Mapping[str, SigningKey] | None = None,
+    ) -> "Installation":
+        """Begin a new log: keys, genesis entry, and the root's first statements waiting in its outbox.
+
+        ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
+        must come out the same every time. Raises TrailError when the directory is in use.
+        """
+        if directory.exists() and any(directory.iterdir()):
+            raise TrailError(f"{directory} is not empty; choose another with --data, or remove it first")
+        text = files("shared.protocol").joinpath("nct06027853.yaml").read_text("utf-8")
+        protocol = load_protocol(text)
+        origin = f"trialtrail.example/{protocol.trial}"
+        made = dict(keys or {})
+        for name in ("log", "root", "service-screening"):
+            made.setdefault(name, SigningKey.generate())
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, key in made.items():
+            key.save(directory / "keys" / f"{name}.pem")
+        self = cls(directory.resolve(), protocol.trial, NoteKey(origin, made["log"].public), clock)
+        now = stamp(start or datetime.now(UTC))
+        opened = {
+            "origin": origin,
+            "protocol_digest": protocol_digest(text),
+            "log_key": base64.b64encode(made["log"].public).decode(),
+            "root_key": base64.b64encode(made["root"].public).decode(),
+            "clock": clock,
+            "tick_seconds": tick_seconds,
+        }
+        screening = granted(made["service-screening"], SCREENING, "screening", "Screening service")
+        statements = [
+            ("log.opened", opened),
+            ("protocol.adopted", {"document": text, "digest": protocol_digest(text)}),
+            ("identity.granted", screening),
+        ]
+        drafts = [Draft(source=ROOT_SOURCE, type=type_, time=now, data=data) for type_, data in statements]
+        outbox = self.outbox(ROOT_SOURCE)
+        outbox.put(drafts, lambda _role: made["root"])
+        self._seal_genesis(outbox, start)
+        outbox.close()
+        (directory / "protocol.yaml").write_text(text, "utf-8")
+        # Written last: a directory without it was never finished, and is begun again.
+        (directory / "trial.json").write_text(
+            json.dumps({"trial": self.trial, "log_key": self.log_key.vkey(), "clock": clock}, indent=2) + "\n",
+            "utf-8",
+        )
+        return self
+
+    def _seal_genesis(self, outbox: Outbox, start: datetime | None) -> None:
+        first = outbox.waiting(1)[0]
+        subject = Topology(self.trial).intake_subject(ROOT_SOURCE, first.route)
+        clock = (lambda: start) if start is not None else (lambda: datetime.now(UTC))
+        notary = Notary(self.directory / "audit", self.trial, self.key("log"), clock=clock)
+        notary.seal([Arrival(0, subject, first.key, first.signature, first.payload)])
+        outbox.confirm(notary.receipts_of([LogIndex(0)]).values(), self.log_key)
+        notary.close()
+
+    @property
+    def topology(self) -> Topology:
+        """The trial's names on the broker."""
+        return Topology(self.trial)
+
+    @property
+    def log_path(self) -> Path:
+        """The log's database."""
+        return self.directory / "audit" / "log.sqlite"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The signed checkpoints."""
+        return self.directory / "checkpoints" / "checkpoints.sqlite"
+
+    def outbox(self, source: SourceId) -> Outbox:
+        """The outbox of a source on this machine."""
+        return Outbox.at(self.directory / "outbox" / f"{source.replace('/', '-')}.sqlite", source, self.trial)
+
+    def key(self, name: str) -> SigningKey:
+        """A private key by its file name.
+
+        Raises TrailError when it is not there.
+        """
+        return SigningKey.load(self.directory / "keys" / f"{name}.pem")
+
+    def key_name(self, source: SourceId, role: Role) -> str:
+        """The file name of the key that speaks for a source in a role."""
+        if role in {"root", "log"}:
+            return role
+        name = source.replace("/", "-")
+        return f"{name}-investigator" if role == "investigator" else name
+
+    def has_key(self, source: SourceId, role: Role) -> bool:
+        """Whether this machine holds that key."""
+        return (self.directory / "keys" / f"{self.key_name(source, role)}.pem").exists()
+
+    def grant(self, source: SourceId, role: Role, holder: str, time: str, key: SigningKey | None = None) -> Draft:
+        """Make a key for a source and draft the root's grant of it.
+
+        Raises TrailError when the role does not go with the source, or the key is there already.
+        """
+        if KIND_OF_ROLE.get(role) != source.partition("/")[0]:
+            raise TrailError(f"a key with role {role} cannot speak for {source}")
+        made = key or SigningKey.generate()
+        made.save(self.directory / "keys" / f"{self.key_name(source, role)}.pem")
+        return Draft(
+            source=ROOT_SOURCE, type="identity.granted", time=time, data=granted(made, source, role, holder)
+        )
+
+
+def granted(key: SigningKey, source: SourceId, role: Role, holder: str) -> dict[str, object]:
+    """The data of an identity.granted event."""
+    return {
+        "public_key": base64.b64encode(key.public).decode(),
+        "holder": holder,
+        "source": source,
+        "roles": [role],
+    }

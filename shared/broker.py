@@ -1,0 +1,191 @@
+"""NATS JetStream as transport: subjects, streams and consumers, declared by one provisioner (DESIGN.md 6)."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from shared.words import EvidenceError, SourceId, TrailError
+
+KEY_HEADER: Final = "Trail-Key"
+SIGNATURE_HEADER: Final = "Trail-Signature"
+CHECKPOINT_HEADER: Final = "Trail-Checkpoint"
+BATCH: Final = 500
+MAX_MESSAGE_BYTES: Final = 131_072  # above what admission allows, so that a slip is sealed as refused
+CONNECT_TIMEOUT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The names of one trial on the broker."""
+
+    trial: str
+
+    @property
+    def intake(self) -> str:
+        """The stream that sources publish to."""
+        return f"INTAKE_{self.trial}"
+
+    @property
+    def log(self) -> str:
+        """The stream that mirrors the log: its sequence is index + 1."""
+        return f"LOG_{self.trial}"
+
+    @property
+    def intake_subjects(self) -> str:
+        """All that sources may publish."""
+        return f"intake.{self.trial}.>"
+
+    @property
+    def log_subjects(self) -> str:
+        """All sealed entries."""
+        return f"log.{self.trial}.>"
+
+    def intake_subject(self, source: SourceId, route: str) -> str:
+        """Where a source publishes an event of ``<domain>.<verb>``."""
+        return f"intake.{self.trial}.{source.replace('/', '.')}.{route}"
+
+    def receipt_subject(self, source: SourceId) -> str:
+        """Where a source hears that its events are sealed; not stored, the outbox asks again."""
+        return f"receipt.{self.trial}.{source.replace('/', '.')}"
+
+    def receipt_for(self, intake_subject: str) -> str | None:
+        """The receipt subject of whoever may publish on an intake subject; None if that is nobody."""
+        parts = intake_subject.split(".")
+        if len(parts) < 5 or parts[:2] != ["intake", self.trial] or not all(parts):
+            return None
+        return f"receipt.{self.trial}.{parts[2]}.{parts[3]}"
+
+    def log_subject(self, intake_subject: str) -> str:
+        """Where the entry that seals a message from this intake subject appears."""
+        return "log" + intake_subject.removeprefix("intake")
+
+    def streams(self, replicas: int = 1) -> list[StreamConfig]:
+        """The two streams, as the provisioner declares them."""
+        common: dict[str, Any] = {
+            "retention": RetentionPolicy.LIMITS,
+            "storage": StorageType.FILE,
+            "discard": DiscardPolicy.NEW,
+            "max_msg_size": MAX_MESSAGE_BYTES,
+            "num_replicas": replicas,
+            "deny_delete": True,
+            "deny_purge": True,
+        }
+        return [
+            StreamConfig(name=self.intake, subjects=[self.intake_subjects], duplicate_window=120, **common),
+            StreamConfig(name=self.log, subjects=[self.log_subjects], allow_atomic=True, **common),
+        ]
+
+
+def encode_note(note: str) -> str:
+    """A checkpoint as a header value, which can hold no line feed."""
+    return base64.b64encode(note.encode()).decode()
+
+
+def decode_note(value: str) -> str:
+    """Read a checkpoint back from its header.
+
+    Raises EvidenceError when the header is not one.
+    """
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except ValueError:
+        raise EvidenceError(f"the {CHECKPOINT_HEADER} header cannot be read") from None
+
+
+def consumer(name: str) -> ConsumerConfig:
+    """A durable consumer that a service owns; the service's own cursor, not the broker, says what is done."""
+    return ConsumerConfig(
+        durable_name=name,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30,
+        max_ack_pending=4 * BATCH,
+    )
+
+
+async def connect(url: str, name: str, **options: Any) -> Client:
+    """Connect to the broker, for good: later interruptions are waited out, and only the start is bounded.
+
+    Raises TrailError with a sentence when no broker answers.
+    """
+
+    async def quiet(_error: Exception) -> None:
+        """Reconnecting is the client's business; a service notices by its lag."""
+
+    try:
+        return await asyncio.wait_for(
+            nats.connect(
+                url,
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                allow_reconnect=True,
+                error_cb=options.pop("error_cb", quiet),
+                **options,
+            ),
+            CONNECT_TIMEOUT,
+        )
+    except (TimeoutError, OSError, NatsError) as error:
+        raise TrailError(
+            f"no broker answers at {url} ({type(error).__name__}); start the stack with `trail up`"
+        ) from None
+
+
+async def provision(js: JetStreamContext, topology: Topology, consumers: Mapping[str, str]) -> None:
+    """Declare the trial's streams and ``consumers`` (name -> stream). Run by one process, before the others.
+
+    Raises TrailError when the broker refuses, for instance because a stream of the name holds another trial.
+    """
+    try:
+        for config in topology.streams():
+            assert config.name is not None
+            try:
+                await js.stream_info(config.name)
+                await js.update_stream(config)
+            except NotFoundError:
+                await js.add_stream(config)
+        for name, stream in consumers.items():
+            try:
+                await js.consumer_info(stream, name)
+            except NotFoundError:
+                await js.add_consumer(stream, consumer(name))
+    except NatsError as error:
+        raise TrailError(f"the broker refused to set up the trial's streams: {error}") from error
+
+
+async def publish_batch(
+    client: Client, messages: list[tuple[str, bytes, dict[str, str]]], batch_id: str
+) -> None:
+    """Store messages in a stream all or nothing, with one sync (NATS ADR-50); at most 1,000 at once.
+
+    Raises TrailError with the broker's answer when it refuses, NatsError when it does not answer.
+    """
+    for at, (subject, payload, headers) in enumerate(messages, 1):
+        marked = {**headers, "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(at)}
+        if at < len(messages):
+            await client.publish(subject, payload, headers=marked)
+        else:
+            answer = await client.request(
+                subject, payload, timeout=10, headers={**marked, "Nats-Batch-Commit": "1"}
+            )
+            reply = json.loads(answer.data)
+            if "error" in reply:
+                raise TrailError(f"the broker refused a batch: {reply['error'].get('description')}")

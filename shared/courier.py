@@ -1,0 +1,130 @@
+"""The courier: takes an outbox's events to the broker and brings their receipts back, for as long as it takes."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from shared.broker import KEY_HEADER, SIGNATURE_HEADER, Topology
+from shared.checkpoint import NoteKey
+from shared.envelope import CONTENT_TYPE
+from shared.outbox import Outbox, Outgoing
+
+WINDOW = 500
+RESEND_AFTER = 5.0
+_log = structlog.get_logger("courier")
+
+
+class Courier:
+    """Carries one outbox over one connection. Start it, then deliver as often as there is something new."""
+
+    def __init__(self, client: Client, outbox: Outbox, topology: Topology, log_key: NoteKey) -> None:
+        self._client = client
+        self._js = client.jetstream(publish_async_max_pending=2 * WINDOW)
+        self._outbox = outbox
+        self._topology = topology
+        self._log_key = log_key
+        self._tries: dict[int, tuple[int, float]] = {}  # sequence -> (how often sent, when last)
+        self._sent = 0
+        self._looked_back = float("-inf")
+        self._receipts: asyncio.Queue[str] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen for receipts, before anything is sent that could cause one."""
+        await self._client.subscribe(self._topology.receipt_subject(self._outbox.source), cb=self._heard)
+        await self._client.flush()
+        self._reader = asyncio.create_task(self._keep_receipts())
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def send(self) -> None:
+        """Publish what was never sent, and now and then what is overdue.
+
+        An event the broker did not acknowledge stays in the outbox; that is no error.
+        """
+        now = time.monotonic()
+        overdue = now - self._looked_back > RESEND_AFTER
+        if overdue:
+            self._looked_back = now
+        beyond = 0 if overdue else self._sent
+        while chunk := self._outbox.waiting(WINDOW, beyond=beyond):
+            beyond = chunk[-1].sequence
+            self._sent = max(self._sent, beyond)
+            await self._publish([event for event in chunk if self._due(event, now)])
+
+    async def deliver(
+        self, *, timeout: float | None = None, progress: Callable[[int], None] | None = None
+    ) -> bool:
+        """Send until every event has its receipt; False when ``timeout`` seconds passed before that.
+
+        ``progress`` is told how many events still wait.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._changed.clear()
+            await self.send()
+            waiting = self._outbox.count_waiting()
+            if progress is not None:
+                progress(waiting)
+            if not waiting:
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            try:
+                await asyncio.wait_for(self._changed.wait(), 0.5)
+            except TimeoutError:
+                continue
+
+    async def _publish(self, events: list[Outgoing]) -> None:
+        futures = []
+        for event in events:
+            tries = self._tries.get(event.sequence, (0, 0.0))[0] + 1
+            self._tries[event.sequence] = (tries, time.monotonic())
+            headers = {
+                # JetStream would swallow a repeat of the same id for two minutes, and with it our wish for a
+                # receipt that got lost; the notary recognises repeats by their bytes.
+                "Nats-Msg-Id": event.id if tries == 1 else f"{event.id}.{tries}",
+                "Content-Type": CONTENT_TYPE,
+                KEY_HEADER: event.key,
+                SIGNATURE_HEADER: event.signature,
+            }
+            subject = self._topology.intake_subject(self._outbox.source, event.route)
+            try:
+                futures.append(
+                    await self._js.publish_async(
+                        subject, event.payload, headers=headers, stream=self._topology.intake
+                    )
+                )
+            except (NatsError, OSError) as error:
+                _log.debug("not sent; it stays in the outbox", error=str(error))
+        await asyncio.gather(
+            *(asyncio.wait_for(future, RESEND_AFTER) for future in futures), return_exceptions=True
+        )
+
+    def _due(self, event: Outgoing, now: float) -> bool:
+        tries, last = self._tries.get(event.sequence, (0, 0.0))
+        # Ever longer pauses, so that a notary that is down does not come back to a flood of repeats.
+        return tries == 0 or now - last > RESEND_AFTER * min(tries, 12)
+
+    async def _heard(self, message: Msg) -> None:
+        self._receipts.put_nowait(message.data.decode(errors="replace"))
+
+    async def _keep_receipts(self) -> None:
+        while True:
+            texts = [await self._receipts.get()]
+            while not self._receipts.empty():
+                texts.append(self._receipts.get_nowait())
+            settled, faults = self._outbox.confirm(texts, self._log_key)
+            for fault in faults:
+                _log.error("a receipt was not accepted; its event will be sent again", error=fault)
+            if settled:
+                self._changed.set()

@@ -1,0 +1,35 @@
+"""Database engines: SQLite files now, set up so that a commit is on disk when it returns."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+
+def sqlite(path: Path, *, read_only: bool = False) -> Engine:
+    """Open a SQLite file: WAL, every commit synced, writers queue instead of failing.
+
+    ``read_only`` never creates or changes anything; for verify and replay beside a running notary.
+    """
+    if read_only:
+        url = f"sqlite+pysqlite:///file:{path}?mode=ro&uri=true"
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite+pysqlite:///{path}"
+    engine = create_engine(url, poolclass=QueuePool, connect_args={"check_same_thread": False, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver's own transaction handling begins too late for our single writer; SQLAlchemy begins instead.
+        connection.isolation_level = None
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 10000")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

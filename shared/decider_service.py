@@ -1,0 +1,148 @@
+"""A deciding service's process: LOG in, decisions out through its outbox."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from faststream import AckPolicy, FastStream
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.broker import BATCH, CHECKPOINT_HEADER, Topology, decode_note
+from shared.checkpoint import NoteKey
+from shared.courier import Courier
+from shared.decider import Decider, DeciderStore
+from shared.entry import read_entry
+from shared.service import broker_for, raw_batch, started
+from shared.settings import ServiceSettings
+from shared.signing import SigningKey
+from shared.words import TrailError
+
+RETRY_AFTER = 1.0
+HOUSEKEEPING_EVERY = 1.0
+STREAM_PATIENCE = 20.0
+
+
+class DeciderService:
+    """Feeds a decider with sealed entries and posts what it decides."""
+
+    def __init__(self, decider: Decider, name: str, settings: ServiceSettings) -> None:
+        self.fatal: TrailError | None = None
+        self._log = structlog.get_logger(name)
+        self._key = SigningKey.load(settings.key)
+        self._log_key = NoteKey.parse(settings.log_key)
+        self._topology = Topology(settings.trial)
+        self._store = DeciderStore.at(settings.data / f"{name}.sqlite", decider, settings.trial)
+        self._machine, self._seals = self._store.load(self._log_key)
+        self._broker: NatsBroker = broker_for(settings.broker, name)
+        self._client: Client | None = None
+        self._courier: Courier | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._held: list[Msg] = []
+        self.app = FastStream(self._broker, logger=None)
+
+        @self._broker.subscriber(
+            self._topology.log_subjects,
+            stream=JStream(self._topology.log, declare=False),
+            durable=name,
+            pull_sub=PullSub(batch_size=BATCH, timeout=0.02, batch=True),
+            ack_policy=AckPolicy.MANUAL,
+            decoder=raw_batch,
+        )
+        async def take(_payloads: Any, message: NatsMessage) -> None:
+            await self.take(message)
+
+        self.app.on_startup(self.start)
+        self.app.after_shutdown(self.stop)
+
+    async def start(self) -> None:
+        """Wait for the provisioner, then begin with what the outbox still holds."""
+        self._client = await started(self._broker)
+        await self._wait_for_stream(self._client)
+        self._courier = Courier(self._client, self._store.outbox, self._topology, self._log_key)
+        await self._courier.start()
+        self._housekeeping = asyncio.create_task(self._keep_house())
+        self._log.info("ready", entries=self._seals.tree.size, decisions=self._machine.sequence)
+
+    async def stop(self) -> None:
+        """Stop between two batches."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        if self._courier is not None:
+            await self._courier.stop()
+        self._store.close()
+
+    async def take(self, message: NatsMessage) -> None:
+        """Decide on a batch of the log; acknowledge it when the decisions are on the broker's disk."""
+        messages: Sequence[Msg] = message.raw_message  # type: ignore[assignment]  # a batch subscriber's is a list
+        assert self._courier is not None
+        try:
+            for part in sorted(messages, key=lambda one: one.metadata.sequence.stream):
+                await self._take_one(part)
+            await self._courier.send()
+        except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
+            self._log.error("deciding failed and will be tried again", error=str(error))
+            self._machine, self._seals = self._store.load(self._log_key)
+            self._held.clear()
+            await message.nack(delay=RETRY_AFTER)
+        except TrailError as error:
+            self._log.critical("stopping: nothing more will be decided", error=str(error))
+            self.fatal = error
+            self.app.exit()
+        else:
+            await self._acknowledge()
+
+    async def _take_one(self, message: Msg) -> None:
+        index = message.metadata.sequence.stream - 1
+        self._held.append(message)
+        while self._seals.next < index:  # a redelivery may overtake; LOG holds every entry
+            assert self._client is not None
+            skipped = await self._client.jetstream().get_msg(self._topology.log, self._seals.next + 1)
+            self._decide(skipped.data or b"", skipped.headers)
+        if self._seals.next == index:
+            self._decide(message.data, message.headers)
+
+    def _decide(self, raw: bytes, headers: dict[str, Any] | None) -> None:
+        value = (headers or {}).get(CHECKPOINT_HEADER)
+        sealed = self._seals.add(read_entry(raw), None if value is None else decode_note(value))
+        if not sealed:
+            return
+        events: list[tuple[int, bytes]] = []
+        for entry in sealed:
+            first = self._machine.sequence + 1
+            events += enumerate(self._machine.feed(entry), first)
+        self._store.commit(self._machine, self._seals, events, self._key)
+
+    async def _acknowledge(self) -> None:
+        done = [one for one in self._held if one.metadata.sequence.stream <= self._seals.tree.size]
+        self._held = [one for one in self._held if one.metadata.sequence.stream > self._seals.tree.size]
+        for message in done:
+            await message.ack()
+
+    async def _keep_house(self) -> None:
+        """Send again what has no receipt."""
+        assert self._courier is not None
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_EVERY)
+            try:
+                await self._courier.send()
+            except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
+                self._log.warning("sending will be tried again", error=str(error))
+
+    async def _wait_for_stream(self, client: Client) -> None:
+        deadline = asyncio.get_running_loop().time() + STREAM_PATIENCE
+        while True:
+            try:
+                await client.jetstream().stream_info(self._topology.log)
+            except (NatsError, TimeoutError):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise TrailError(
+                        f"the stream {self._topology.log} is not there; the audit service declares it: is it up?"
+                    ) from None
+                await asyncio.sleep(0.2)
+            else:
+                return

@@ -1,0 +1,236 @@
+"""A source's outbox: every event it has numbered and signed, kept until the log's receipt for it has verified.
+
+A broker's acknowledgement is not a record. What is in the outbox without a receipt is sent again, with the
+same bytes, for as long as it takes; the notary recognises repeats.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from shared.checkpoint import NoteKey
+from shared.database import sqlite
+from shared.drafts import Draft
+from shared.envelope import read_envelope, write_json
+from shared.events import Role
+from shared.receipt import open_receipt, receipt_signature
+from shared.signing import SigningKey
+from shared.words import EvidenceError, LogIndex, SourceId, TrailError
+
+METADATA: Final = MetaData()
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("content", String(64), nullable=True, unique=True),
+    Column("route", String(80), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("key", String(32), nullable=False),
+    Column("signature", String(88), nullable=False, index=True),
+    Column("idx", Integer, nullable=True, index=True),
+    Column("verdict", String(8), nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("receipt", Text, nullable=True),
+)
+_WAITING: Final = select(OUTBOX).where(OUTBOX.c.receipt.is_(None)).order_by(OUTBOX.c.sequence)
+_BY_SIGNATURE: Final = select(OUTBOX.c.sequence, OUTBOX.c.payload).where(
+    OUTBOX.c.signature == bindparam("signature"), OUTBOX.c.receipt.is_(None)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A signed event as it goes to the broker."""
+
+    sequence: int
+    id: str
+    route: str
+    payload: bytes
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an event: where it is sealed and how it was ruled."""
+
+    sequence: int
+    id: str
+    index: LogIndex
+    verdict: str
+    reason: str
+
+
+def uuid7() -> str:
+    """A time-ordered UUID (RFC 9562 section 5.7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    number = (number & ~(0xF << 76)) | (7 << 76)
+    number = (number & ~(0x3 << 62)) | (2 << 62)
+    return str(uuid.UUID(int=number))
+
+
+class Outbox:
+    """The outbox of one source, in a database that may also hold the rest of a service's state."""
+
+    def __init__(self, engine: Engine, source: SourceId, trial: str) -> None:
+        self.engine = engine
+        self.source = source
+        self.trial = trial
+        METADATA.create_all(engine)
+
+    @classmethod
+    def at(cls, path: Path, source: SourceId, trial: str) -> "Outbox":
+        """Open a source's outbox in a file of its own, made if it is not there."""
+        return cls(sqlite(path), source, trial)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.engine.dispose()
+
+    def put(self, drafts: Sequence[Draft], key_of: Callable[[Role], SigningKey]) -> list[int]:
+        """Number, sign and keep drafts; returns their sequence numbers, in order.
+
+        A draft that says exactly what an earlier one said is that event, not a second one, so that a file can
+        be submitted again after an interruption. Raises RefusedError (via Draft.check) before anything is kept.
+        """
+        for draft in drafts:
+            draft.check(self.trial)
+        numbers = []
+        with self.engine.begin() as connection:
+            following = self._last(connection) + 1
+            for draft in drafts:
+                content = hashlib.sha256(write_json(draft.model_dump())).hexdigest()
+                known = connection.execute(
+                    select(OUTBOX.c.sequence).where(OUTBOX.c.content == content)
+                ).scalar_one_or_none()
+                if known is not None:
+                    numbers.append(known)
+                    continue
+                event_id = draft.id or uuid7()
+                if connection.execute(select(OUTBOX.c.id).where(OUTBOX.c.id == event_id)).one_or_none():
+                    raise TrailError(f"an event with id {event_id} was already submitted, with other content")
+                payload = draft.payload(self.trial, event_id, following)
+                self.keep(connection, [(following, payload)], key_of(draft.signing_role), content)
+                numbers.append(following)
+                following += 1
+        return numbers
+
+    def keep(
+        self,
+        connection: Connection,
+        events: Iterable[tuple[int, bytes]],
+        key: SigningKey,
+        content: str | None = None,
+    ) -> None:
+        """Sign and keep numbered payloads within the caller's transaction."""
+        rows = []
+        for sequence, payload in events:
+            envelope = read_envelope(payload)
+            rows.append(
+                {
+                    "sequence": sequence,
+                    "id": envelope.id,
+                    "content": content,
+                    "route": envelope.route,
+                    "payload": payload,
+                    "key": key.id,
+                    "signature": key.sign_event(payload),
+                }
+            )
+        if rows:
+            connection.execute(insert(OUTBOX), rows)
+
+    def waiting(self, limit: int, *, beyond: int = 0) -> list[Outgoing]:
+        """Events without a receipt and with a sequence above ``beyond``, oldest first."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(_WAITING.where(OUTBOX.c.sequence > beyond).limit(limit)).all()
+        return [
+            Outgoing(row.sequence, row.id, row.route, row.payload, row.key, row.signature) for row in rows
+        ]
+
+    def count_waiting(self) -> int:
+        """How many events have no receipt yet."""
+        with self.engine.connect() as connection:
+            return connection.execute(
+                select(func.count()).select_from(OUTBOX).where(OUTBOX.c.receipt.is_(None))
+            ).scalar_one()
+
+    def confirm(self, receipts: Iterable[str], log: NoteKey) -> tuple[int, list[str]]:
+        """Keep the receipts that verify; returns how many events they settled, and what was wrong with others.
+
+        A receipt that does not verify settles nothing: its event stays in the outbox and is sent again.
+        """
+        settled, faults = 0, list[str]()
+        with self.engine.begin() as connection:
+            for text in receipts:
+                try:
+                    settled += self._confirm(connection, text, log)
+                except EvidenceError as error:
+                    faults.append(str(error))
+        return settled, faults
+
+    def _confirm(self, connection: Connection, text: str, log: NoteKey) -> int:
+        row = connection.execute(_BY_SIGNATURE, {"signature": receipt_signature(text)}).one_or_none()
+        if row is None:
+            return 0  # settled before, by an earlier copy of this receipt
+        receipt = open_receipt(text, row.payload, log)
+        connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.sequence == row.sequence)
+            .values(
+                idx=receipt.entry.index,
+                verdict=receipt.entry.header.verdict,
+                reason=receipt.entry.header.reason,
+                receipt=text,
+            )
+        )
+        return 1
+
+    def outcomes(self, sequences: Sequence[int]) -> list[Outcome]:
+        """What became of these events, of those that are settled, in sequence order."""
+        wanted = set(sequences)
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(OUTBOX.c.sequence, OUTBOX.c.id, OUTBOX.c.idx, OUTBOX.c.verdict, OUTBOX.c.reason)
+                .where(OUTBOX.c.idx.is_not(None))
+                .order_by(OUTBOX.c.sequence)
+            )
+            return [
+                Outcome(row.sequence, row.id, row.idx, row.verdict, row.reason)
+                for row in rows
+                if row.sequence in wanted
+            ]
+
+    def receipt(self, sequence: int) -> str | None:
+        """The verified receipt of an event, as C2SP tlog-proof text."""
+        with self.engine.connect() as connection:
+            return connection.execute(
+                select(OUTBOX.c.receipt).where(OUTBOX.c.sequence == sequence)
+            ).scalar_one_or_none()
+
+    def _last(self, connection: Connection) -> int:
+        return connection.execute(select(func.max(OUTBOX.c.sequence))).scalar() or 0

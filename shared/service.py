@@ -1,0 +1,65 @@
+"""What every service's process does the same: connect within bounds, log as JSON lines, stop with a sentence."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+from faststream import FastStream
+from faststream.message import StreamMessage
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from shared.broker import CONNECT_TIMEOUT
+from shared.words import TrailError
+
+
+class Service(Protocol):
+    """A FastStream app with the reason it stopped, if it had one of its own."""
+
+    app: FastStream
+    fatal: TrailError | None
+
+
+def broker_for(url: str, name: str) -> NatsBroker:
+    """A FastStream broker that waits out interruptions for ever; only its start is bounded."""
+    return NatsBroker(url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.2, logger=None)  # type: ignore[arg-type]
+
+
+async def started(broker: NatsBroker) -> Client:
+    """Connect the broker.
+
+    Raises TrailError with a sentence when it does not answer.
+    """
+    try:
+        return await asyncio.wait_for(broker.connect(), CONNECT_TIMEOUT)
+    except (TimeoutError, OSError) as error:
+        raise TrailError(f"no broker answers at {broker.url} ({type(error).__name__}); is it running?") from None
+
+
+async def raw_batch(message: StreamMessage[Any]) -> Any:
+    """Hand payloads on untouched: one that does not parse must not take its whole batch with it."""
+    return message.body
+
+
+def run(build: Callable[[], Service]) -> int:
+    """Run a service until it is told to stop; returns the process's exit code."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.getLogger("nats").setLevel(logging.ERROR)
+    log = structlog.get_logger("service")
+    try:
+        service = build()
+        asyncio.run(service.app.run())
+    except TrailError as error:
+        log.critical("could not run", error=str(error))
+        return 2
+    return 0 if service.fatal is None else 2
