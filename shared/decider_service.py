@@ -17,7 +17,7 @@ from shared.checkpoint import NoteKey
 from shared.courier import Courier
 from shared.decider import Decider, DeciderStore
 from shared.entry import read_entry
-from shared.service import broker_for, raw_batch, started
+from shared.service import broker_for, fetch_patiently, raw_batch, started
 from shared.settings import ServiceSettings
 from shared.signing import SigningKey
 from shared.words import TrailError
@@ -45,7 +45,7 @@ class DeciderService:
         self._held: list[Msg] = []
         self.app = FastStream(self._broker, logger=None)
 
-        @self._broker.subscriber(
+        subscriber = self._broker.subscriber(
             self._topology.log_subjects,
             stream=JStream(self._topology.log, declare=False),
             durable=name,
@@ -53,10 +53,13 @@ class DeciderService:
             ack_policy=AckPolicy.MANUAL,
             decoder=raw_batch,
         )
+
+        @subscriber
         async def take(_payloads: Any, message: NatsMessage) -> None:
             await self.take(message)
 
         self.app.on_startup(self.start)
+        self.app.after_startup(lambda: fetch_patiently(subscriber))
         self.app.after_shutdown(self.stop)
 
     async def start(self) -> None:

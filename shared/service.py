@@ -11,9 +11,44 @@ from faststream import FastStream
 from faststream.message import StreamMessage
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from shared.broker import CONNECT_TIMEOUT
 from shared.words import TrailError
+
+
+class BatchSubscriber(Protocol):
+    """FastStream's batch pull subscriber, as far as it is touched here."""
+
+    subscription: Any
+
+
+class _PatientSubscription:
+    """A pull subscription whose "nothing came in time" always has one type.
+
+    nats-py 2.16 raises a bare TimeoutError when less than a millisecond of the time is left, FastStream 0.7.8
+    catches only nats-py's own, and its fetch loop then dies with the messages in hand: they would come again
+    only after the acknowledgement wait, half a minute later.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def fetch(self, batch: int, timeout: float | None) -> list[Msg]:
+        try:
+            found: list[Msg] = await self._inner.fetch(batch=batch, timeout=timeout)
+        except TimeoutError:
+            raise NatsTimeoutError from None
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def fetch_patiently(subscriber: BatchSubscriber) -> None:
+    """Let a started batch subscriber outlive every timeout of its fetches."""
+    subscriber.subscription = _PatientSubscription(subscriber.subscription)
 
 
 class Service(Protocol):

@@ -20,7 +20,7 @@ from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
 from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, Topology, provision
 from shared.entry import Arrival
-from shared.service import broker_for, raw_batch, run, started
+from shared.service import broker_for, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
 from shared.signing import SigningKey
 from shared.words import EvidenceError, TrailError
@@ -147,7 +147,7 @@ def build(settings: ServiceSettings) -> AuditService:
     notary = Notary(settings.data, settings.trial, SigningKey.load(settings.key))
     service = AuditService(notary, topology, broker, app)
 
-    @broker.subscriber(
+    subscriber = broker.subscriber(
         topology.intake_subjects,
         stream=JStream(topology.intake, declare=False),
         durable="notary",
@@ -155,10 +155,13 @@ def build(settings: ServiceSettings) -> AuditService:
         ack_policy=AckPolicy.MANUAL,
         decoder=raw_batch,
     )
+
+    @subscriber
     async def take(_payloads: Any, message: NatsMessage) -> None:
         await service.take(message)
 
     app.on_startup(service.start)
+    app.after_startup(lambda: fetch_patiently(subscriber))
     app.after_shutdown(service.stop)
     return service
 

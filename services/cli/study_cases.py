@@ -100,7 +100,7 @@ def _partial_date(course: Course) -> None:
 
 def _unsigned_request(course: Course) -> None:
     """The site asks for a place before the investigator has signed: refused; it asks again later."""
-    course.request(4, "DL2")
+    course.request(5, "DL2")
 
 
 def _late_posts(course: Course) -> None:

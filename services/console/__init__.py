@@ -1,0 +1,1 @@
+"""The reading side: replay and explanations, built from the log alone."""

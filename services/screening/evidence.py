@@ -193,11 +193,13 @@ class Case:
     def request(self, item: str, ages: AgeClass) -> str:
         """What to ask a site for, with the earliest day that would do."""
         name, oldest = named(item), self.oldest(ages)
-        what, verb = f"the answer on {name}", "stated"
-        if item in items().quantities:
+        what, verb = name, "stated"
+        if item in items().topics:
+            what = f"the answer on {name}"
+        elif item in items().quantities:
             what, verb = f"{name} with its unit", "collected"
         elif item in items().codes:
-            what, verb = name, "collected"
+            verb = "collected"
         elif item in items().histories:
             what, verb = f"the list of {name} (empty if none)", "complete"
         return f"send {what}" + ("" if oldest is None else f", {verb} on or after {oldest}")

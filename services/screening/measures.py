@@ -72,9 +72,9 @@ def creatinine_clearance(rule: kinds.CreatinineClearance, case: Case) -> Finding
     truth = clearance.at_least(rule.at_least)
     high = "more" if clearance.high is None else rounded(clearance.high, rule.at_least)
     line = (
-        f"{weight.text}, {creatinine.text}: Cockcroft-Gault (140 - {between(*ages)}) x kg x {between(*factors)} "
-        f"/ (72 x mg/dL) = {between(rounded(clearance.low, rule.at_least), high)} mL/min, "
-        f"limit {rule.at_least} mL/min"
+        f"{weight.text}, {creatinine.text}: Cockcroft-Gault (140 - {between(*ages)}) x {_numbers(weight.range)} x "
+        f"{between(*factors)} / (72 x {_numbers(creatinine.range)}) = "
+        f"{between(rounded(clearance.low, rule.at_least), high)} mL/min, limit {rule.at_least} mL/min"
     )
     evidence = registered(case) | {creatinine.record.index, weight.record.index}
     if truth is not None:
@@ -193,6 +193,10 @@ def _decided(measure: Measure, truth: Truth, line: str) -> Finding:
 def _inexact(measure: Measure) -> Finding:
     detail = f"{measure.text} could lie on either side of the limit; send it as a number"
     return unknown(measure.observed.item, "unknown", detail, [measure.record.index])
+
+
+def _numbers(value: Range) -> str:
+    return between(format(value.low, "f"), "more" if value.high is None else format(value.high, "f"))
 
 
 def _clearance(ages: tuple[int, int], kg: Range, factors: tuple[str, str], mg_dl: Range) -> Range:

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from services.screening.evidence import Case, Dated
-from services.screening.findings import Finding, unknown
+from services.screening.findings import Finding, conjunction, unknown
 from services.screening.logic import Range, Truth
 from shared.events.screening import Age, Consented, Started
 from shared.moments import Span, add_years, span
@@ -33,10 +33,9 @@ def age_at_consent(rule: kinds.AgeAtConsent, case: Case) -> Finding:
     """Whether so many years were completed on the day of the earliest consent."""
     birth = birth_days(case)
     consents = case.usable(Consented)
-    if isinstance(birth, Finding):
-        return birth
-    if not consents:
-        return _no_consent()
+    if isinstance(birth, Finding) or not consents:
+        missing = [birth] if isinstance(birth, Finding) else []
+        return conjunction(missing if consents else [*missing, _no_consent()])
     ages = completed_years(birth, _earliest(consents).days(case.reference.zone))
     truth = Range(Decimal(ages[0]), Decimal(ages[1])).at_least(Decimal(rule.at_least))
     first = min(consents, key=lambda consent: (consent.span.first, consent.index))
@@ -53,10 +52,9 @@ def consented_first(_: kinds.ConsentedFirst, case: Case) -> Finding:
     The earliest counts, because consenting again to a later version cannot undo the first.
     """
     consents, starts = case.usable(Consented), case.live(Started)
-    if not consents:
-        return _no_consent()
-    if not starts:
-        return unknown("first_procedure", "missing", "send the first study procedure with its date and time")
+    if not consents or not starts:
+        no_start = unknown("first_procedure", "missing", "send the first study procedure with its date and time")
+        return conjunction(([] if consents else [_no_consent()]) + ([] if starts else [no_start]))
     signed, started = _earliest(consents), _earliest(starts)
     truth: Truth = None
     if signed.end <= started.first:

@@ -45,7 +45,7 @@ class CriterionVerdict(Data):
     arithmetic: Annotated[list[Text], Field(max_length=60)]
     evidence: Annotated[list[Index], Field(max_length=200)]
     assumptions: list[Name]
-    stale_after: Day | None
+    stale_after: Day | None = None
     gaps: list[Gap]
 
 
@@ -68,9 +68,9 @@ class Decided(Decision):
     failed: list[Name]
     blockers: list[Blocker]
     evidence: list[Cited]
-    stale_after: Day | None
+    stale_after: Day | None = None
     changed: Annotated[list[Text], Field(max_length=100)]
-    supersedes: Index | None
+    supersedes: Index | None = None
 
 
 class Enrolled(Decision):

@@ -1,7 +1,8 @@
 """The synthetic study: the same every time, in order, and every event what its script says it is."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
+from importlib.resources import files
 
 import pytest
 
@@ -16,11 +17,15 @@ from services.cli.study import (
     SignEligibility,
     synthetic_study,
 )
-from services.cli.study_cases import CASES
+from services.cli.study_cases import CASES, FIRST_MONDAY, Case
+from services.screening.participant import EVIDENCE_TYPES
+from services.screening.rules import Assessment, Record, Reference, assess
 from shared.drafts import Draft
-from shared.envelope import read_envelope
+from shared.envelope import TYPE_PREFIX, read_envelope
+from shared.events import CATALOGUE, SiteData, read_data
 from shared.moments import instant
-from shared.words import RefusedError
+from shared.protocol.model import load_protocol
+from shared.words import LogIndex, RefusedError
 
 TRIAL = "NCT06027853"
 
@@ -153,3 +158,59 @@ def test_a_higher_dose_comes_28_days_after_the_last_infusion_of_the_lower_one(po
         last = max(at for level, at in infusions if level == lower)
         first = min(at for level, at in infusions if level == higher)
         assert first - last >= timedelta(days=28)
+
+
+# What should come of each story, by the rules themselves.
+
+
+def judged(posted: list[Draft], code: str, until_day: int = 99) -> Assessment:
+    """Judge a participant by what was posted up to a day of the course, for the infusion as planned then."""
+    case = next(case for case in CASES if case.code == code)
+    end = (FIRST_MONDAY + timedelta(weeks=case.week, days=until_day)).isoformat()
+    mine = [draft for draft in posted if draft.subject == code and draft.time[:10] <= end]
+    corrected = {draft.data.get("corrects") for draft in mine}
+    records = []
+    for index, draft in enumerate(mine):
+        name = draft.event_type.name
+        payload = read_envelope(draft.payload(TRIAL, f"00000000-0000-7000-8000-{index:012}", 1))
+        data = read_data(CATALOGUE[name], payload.data)
+        assert isinstance(data, SiteData)
+        type_ = name.removeprefix(TYPE_PREFIX).removesuffix(".v1")
+        if payload.id not in corrected and type_ in EVIDENCE_TYPES:
+            records.append(Record(LogIndex(index), "00" * 32, payload.id, type_, data))
+    protocol = load_protocol(files("shared.protocol").joinpath("nct06027853.yaml").read_text("utf-8"))
+    planned = [draft.data["first"] for draft in mine if draft.type == "screening.infusion_planned"][-1]
+    zone = protocol.zone(f"site/{code[:3]}")
+    reference = Reference(day=date.fromisoformat(planned), instant=None, zone=zone, last_planned=None)
+    return assess(protocol, records, reference)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.code)
+def test_each_story_comes_out_as_it_is_told(posted: list[Draft], case: Case) -> None:
+    verdict = judged(posted, case.code)
+    expected = "undetermined" if case.code == "102-015" else "ineligible" if case.fails else "eligible"
+    assert (verdict.standing, tuple(verdict.failed)) == (expected, case.fails), verdict.blockers
+
+
+@pytest.mark.parametrize(
+    ("code", "day", "before", "after"),
+    [
+        ("101-004", 4, "undetermined", "eligible"),  # the INR arrives
+        ("103-003", 4, "undetermined", "eligible"),  # a partial date is completed
+        ("102-003", 4, "ineligible", "eligible"),  # a creatinine is corrected
+        ("103-006", 7, "eligible", "ineligible"),  # and another, after the signature
+        ("103-008", 4, "undetermined", "eligible"),  # events come late
+        ("101-012", 10, "undetermined", "eligible"),  # the infusion moves, then blood is drawn again
+    ],
+)
+def test_a_turn_in_a_story_turns_the_decision(
+    posted: list[Draft], code: str, day: int, before: str, after: str
+) -> None:
+    assert (judged(posted, code, until_day=day).standing, judged(posted, code).standing) == (before, after)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_stories_come_out_the_same_whatever_the_seed(seed: int) -> None:
+    posted = [act.draft for day in synthetic_study(seed) for act in day.acts if isinstance(act, Post)]
+    for case in CASES:
+        assert tuple(judged(posted, case.code).failed) == case.fails

@@ -1,0 +1,143 @@
+"""Replay: run the deciders over the log again, to check, to look back, or to ask "what if"."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from services.screening.decide import SOURCE, ScreeningDecider
+from services.screening.participant import Participant
+from shared.decider import Machine
+from shared.entry import Entry
+from shared.envelope import Envelope, read_envelope
+from shared.events import short_type
+from shared.moments import instant
+from shared.words import TrailError
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A recorded decision that a replay does not reproduce, or the reverse."""
+
+    index: int
+    subject: str
+    what: str
+
+
+@dataclass(slots=True)
+class Replay:
+    """What a replay came to. Good when ``differences`` is empty; ``pending`` decisions are not sealed yet."""
+
+    entries: int = 0
+    decisions: int = 0
+    pending: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    machine: Machine = field(default_factory=lambda: Machine(ScreeningDecider()))
+
+
+def check(entries: Iterable[Entry], progress: Callable[[int], None] | None = None) -> Replay:
+    """Decide everything again and compare each recorded decision byte for byte."""
+    result = Replay()
+    due: dict[int, bytes] = {}  # the service's own sequence -> the event it must have posted
+    for entry in entries:
+        result.entries += 1
+        if progress is not None and result.entries % 500 == 0:
+            progress(result.entries)
+        recorded = _own_event(entry)
+        if recorded is not None:
+            result.decisions += 1
+            _compare(result, entry, recorded, due.pop(recorded.sequence, None))
+        first = result.machine.sequence + 1
+        due |= dict(enumerate(result.machine.feed(entry), first))
+    result.pending = len(due)
+    return result
+
+
+def as_of(entries: Iterable[Entry], moment: str | None) -> Machine:
+    """The deciders' knowledge as of an entry index (inclusive) or a time (RFC 3339); None: now.
+
+    Raises TrailError when the moment is neither.
+    """
+    machine = Machine(ScreeningDecider())
+    known = until(moment)
+    for entry in entries:
+        if not known(entry):
+            break
+        machine.feed(entry)
+    return machine
+
+
+def until(moment: str | None) -> Callable[[Entry], bool]:
+    """Whether an entry was sealed by this moment: an index, or an RFC 3339 time.
+
+    Raises TrailError when the text is neither.
+    """
+    if moment is None:
+        return lambda _entry: True
+    if moment.isdecimal():
+        last = int(moment)
+        return lambda entry: entry.index <= last
+    try:
+        limit = instant(moment)
+    except ValueError as error:
+        raise TrailError(f"--as-of takes an entry index or a time; {moment!r} {error}") from None
+    return lambda entry: instant(entry.header.sealed_at) <= limit
+
+
+def what_if(entries: Iterable[Entry], protocol: str) -> list[Difference]:
+    """Which participants another protocol version would judge differently, at the end of the log.
+
+    Both versions read the same evidence; each difference names the recorded decision's entry.
+    """
+    real, other = Machine(ScreeningDecider()), Machine(ScreeningDecider(protocol))
+    for entry in entries:
+        real.feed(entry)
+        other.feed(entry)
+    differences = []
+    for code, participant in participants(real):
+        changed = other.state.get(f"participant:{code}")
+        if not isinstance(changed, Participant) or participant.decision is None or changed.decision is None:
+            continue
+        before, after = participant.decision, changed.decision
+        rows = [
+            f"{name}: {before.verdicts.get(name, 'not in this version')} -> {verdict}"
+            for name, verdict in after.verdicts.items()
+            if before.verdicts.get(name) != verdict
+        ]
+        if before.standing != after.standing:
+            rows.insert(0, f"standing: {before.standing} -> {after.standing}")
+        if rows:
+            differences.append(Difference(before.entry or before.cause, code, "; ".join(rows)))
+    return differences
+
+
+def participants(machine: Machine) -> list[tuple[str, Participant]]:
+    """All participants that a machine knows, by code."""
+    return [
+        (value.code, value) for _, value in sorted(machine.state.items()) if isinstance(value, Participant)
+    ]
+
+
+def _own_event(entry: Entry) -> Envelope | None:
+    """The screening service's admitted event in this entry; None for anything else on its subject or another."""
+    if SOURCE.replace("/", ".") not in entry.header.subject or not entry.admitted:
+        return None
+    return read_envelope(entry.body)
+
+
+def _compare(result: Replay, entry: Entry, recorded: Envelope, expected: bytes | None) -> None:
+    what = None
+    if expected is None:
+        what = f"a {short_type(recorded.type)} is recorded that the deciders do not make"
+    elif expected != entry.body:
+        what = _first_difference(expected, entry)
+    if what is not None:
+        result.differences.append(Difference(entry.index, recorded.subject or "", what))
+
+
+def _first_difference(expected: bytes, entry: Entry) -> str:
+    made, recorded = read_envelope(expected), read_envelope(entry.body)
+    for name in sorted(made.data.keys() | recorded.data.keys()):
+        if made.data.get(name) != recorded.data.get(name):
+            engine = recorded.data.get("engine")
+            note = f" (recorded by engine {engine})" if engine != made.data.get("engine") else ""
+            return f"{short_type(recorded.type)} differs from the recorded one in {name}{note}"
+    return f"{short_type(recorded.type)} has other bytes than the recorded one"
