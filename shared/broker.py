@@ -171,9 +171,7 @@ async def provision(js: JetStreamContext, topology: Topology, consumers: Mapping
         raise TrailError(f"the broker refused to set up the trial's streams: {error}") from error
 
 
-async def publish_batch(
-    client: Client, messages: list[tuple[str, bytes, dict[str, str]]], batch_id: str
-) -> None:
+async def publish_batch(client: Client, messages: list[tuple[str, bytes, dict[str, str]]], batch_id: str) -> None:
     """Store messages in a stream all or nothing, with one sync (NATS ADR-50); at most 1,000 at once.
 
     Raises TrailError with the broker's answer when it refuses, NatsError when it does not answer.

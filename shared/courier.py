@@ -61,9 +61,7 @@ class Courier:
             self._sent = max(self._sent, beyond)
             await self._publish([event for event in chunk if self._due(event, now)])
 
-    async def deliver(
-        self, *, timeout: float | None = None, progress: Callable[[int], None] | None = None
-    ) -> bool:
+    async def deliver(self, *, timeout: float | None = None, progress: Callable[[int], None] | None = None) -> bool:
         """Send until every event has its receipt; False when ``timeout`` seconds passed before that.
 
         ``progress`` is told how many events still wait.

@@ -82,9 +82,7 @@ def read_event(entry: Entry) -> SealedEvent | None:
 class Machine:
     """A decider with its state, fed entry by entry in the log's order."""
 
-    def __init__(
-        self, decider: Decider, state: Mapping[str, BaseModel] | None = None, sequence: int = 0
-    ) -> None:
+    def __init__(self, decider: Decider, state: Mapping[str, BaseModel] | None = None, sequence: int = 0) -> None:
         self.decider = decider
         self.state: dict[str, BaseModel] = dict(state or {})
         self.sequence = sequence
@@ -209,9 +207,7 @@ class DeciderStore:
         If we die before the commit, the same entries come again and lead to the same events; if we die after
         it, the events wait in the outbox.
         """
-        rows = [
-            {"key": name, "value": machine.state[name].model_dump_json()} for name in sorted(machine.touched)
-        ]
+        rows = [{"key": name, "value": machine.state[name].model_dump_json()} for name in sorted(machine.touched)]
         with self.engine.begin() as connection:
             if rows:
                 statement = upsert(_DOCUMENTS)

@@ -31,9 +31,7 @@ _TYPE: Final = re.compile(r"trialtrail\.([a-z]+)\.([a-z_]+)\.v([1-9][0-9]?)")
 _SEQUENCE: Final = re.compile(r"[1-9][0-9]{0,15}")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_FIELDS: Final = frozenset(
-    {"specversion", "id", "source", "type", "subject", "time", "sequence", "trial", "data"}
-)
+_FIELDS: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "sequence", "trial", "data"})
 _OPTIONAL: Final = frozenset({"subject", "datacontenttype"})
 
 

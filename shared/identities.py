@@ -45,9 +45,7 @@ def granted(data: Granted, by: Identity, known: Identity | None, index: LogIndex
         raise RefusedError(f"the key {known.key} was already granted by entry {known.granted}")
     if "administrator" in data.roles and "root" not in by.roles:
         raise RefusedError("only the root key may grant the role administrator")
-    return Identity(
-        key_id(public), public, data.holder, SourceId(data.source), frozenset(data.roles), index
-    )
+    return Identity(key_id(public), public, data.holder, SourceId(data.source), frozenset(data.roles), index)
 
 
 def check_revocation(data: Revoked, by: Identity, known: Identity | None) -> Identity:

@@ -140,9 +140,7 @@ class Notary:
             made[index] = write_receipt(entries[index - follows], proofs[index - follows], note)
         return made
 
-    def _receipts(
-        self, before: Frontier, batch: Batch, arrivals: Sequence[Arrival]
-    ) -> list[tuple[Arrival, str]]:
+    def _receipts(self, before: Frontier, batch: Batch, arrivals: Sequence[Arrival]) -> list[tuple[Arrival, str]]:
         proofs = newest_inclusion_proofs(before, [entry.leaf for entry in batch.entries])
         by_intake = {arrival.intake: arrival for arrival in arrivals}
         receipts = []

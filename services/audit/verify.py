@@ -193,13 +193,9 @@ class Verifier:
         expected = self._owed_at[0] if self._owed_at and reading.envelope is not None else register.clock
         return None if instant(sealed_at) == expected else "sealed_at is not the simulated clock's time"
 
-    def _ruling(
-        self, entry: Entry, reading: Reading, holds: SignatureCheck
-    ) -> str | None:
+    def _ruling(self, entry: Entry, reading: Reading, holds: SignatureCheck) -> str | None:
         clock = self._register.clock
-        ruling = rule(
-            self._register, reading, entry.index, instant(entry.header.sealed_at), self._past, holds
-        )
+        ruling = rule(self._register, reading, entry.index, instant(entry.header.sealed_at), self._past, holds)
         verdict = REFUSED if ruling.reason else ADMITTED
         if (verdict, ruling.reason) != (entry.header.verdict, entry.header.reason):
             recorded = f"{entry.header.verdict}" + (f" ({entry.header.reason})" if entry.header.reason else "")
@@ -268,9 +264,7 @@ class Verifier:
         rebuilt["log"]["intake"] = saved.get("log", {}).get("intake")  # repeats move it without an entry
         for key in sorted(rebuilt.keys() | saved.keys()):
             if rebuilt.get(key) != saved.get(key):
-                self._fault(
-                    self._tree.size - 1, f"the notary's saved register differs from its log at {key}"
-                )
+                self._fault(self._tree.size - 1, f"the notary's saved register differs from its log at {key}")
                 return
 
     def _sum_up(self) -> None:

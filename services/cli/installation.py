@@ -1,14 +1,14 @@
 """A data directory: everything of one trial on one machine, self-contained.
 
-    trial.json                 what the log is for, and its public key
-    protocol.yaml              the protocol as adopted first, to read (the log holds it too)
-    keys/                      private keys, readable by their owner only
-    audit/log.sqlite           the log
-    checkpoints/               signed checkpoints, apart from the log on purpose
-    screening/                 the screening service's state and outbox
-    outbox/                    the outboxes of the sources on this machine
-    broker/                    JetStream's files
-    run/                       what is running now, and its logs
+trial.json                 what the log is for, and its public key
+protocol.yaml              the protocol as adopted first, to read (the log holds it too)
+keys/                      private keys, readable by their owner only
+audit/log.sqlite           the log
+checkpoints/               signed checkpoints, apart from the log on purpose
+screening/                 the screening service's state and outbox
+outbox/                    the outboxes of the sources on this machine
+broker/                    JetStream's files
+run/                       what is running now, and its logs
 """
 
 import base64

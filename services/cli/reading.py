@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log
@@ -39,7 +40,8 @@ def reading(home: Installation) -> Iterator[Reading]:
 
 def verify(source: Reading, progress: Callable[[int], None] | None = None) -> Report:
     """Verify what is sealed at this moment; a running notary may add more meanwhile."""
-    size, saved = source.log.size(), source.log.register_rows()
+    size = source.log.size()
+    saved: dict[str, Any] | None = source.log.register_rows()
     signed = source.checkpoints.all()
     deadline = time.monotonic() + _SEALING_PATIENCE
     while (signed[-1][1] if signed else 0) < size and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from services.cli.study_course import Course
+from services.cli.study_course import INFUSION_DAY, Course
 
 FIRST_MONDAY: Final = date(2026, 1, 12)
 
@@ -41,6 +41,8 @@ class Case:
         self.story(course)
         if self.level is not None:
             course.treat(self.level)
+        if self.fails:
+            course.close(INFUSION_DAY - 1, f"Does not qualify: {', '.join(self.fails)}.")
         return course
 
 

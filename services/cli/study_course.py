@@ -165,6 +165,10 @@ class Course:
         self.request(self._infusion - 3, dose_level)
         self.infuse(dose_level)
 
+    def close(self, day: int, why: str) -> None:
+        """Close the participant as a screen failure."""
+        self._add("screen failed", day, 16, "screen_failed", {"on": self.on(day), "why": why})
+
     def withdraw(self, day: int, why: str) -> None:
         """Let the participant withdraw."""
         self._add("withdrawn", day, 16, "withdrawn", {"on": self.on(day), "why": why})

@@ -111,9 +111,7 @@ def what_if(entries: Iterable[Entry], protocol: str) -> list[Difference]:
 
 def participants(machine: Machine) -> list[tuple[str, Participant]]:
     """All participants that a machine knows, by code."""
-    return [
-        (value.code, value) for _, value in sorted(machine.state.items()) if isinstance(value, Participant)
-    ]
+    return [(value.code, value) for _, value in sorted(machine.state.items()) if isinstance(value, Participant)]
 
 
 def _own_event(entry: Entry) -> Envelope | None:

@@ -40,6 +40,8 @@ def _said(data: object) -> str | None:  # noqa: PLR0912 - one line an event type
             text = f"first infusion planned for {data.first}"
         case screening.Completed():
             text = f"screening completed on {data.on}"
+        case screening.ScreenFailed():
+            text = f"closed as a screen failure on {data.on}" + (f": {data.why}" if data.why else "")
         case screening.Judged():
             text = f"investigator's judgement: {'interferes' if data.interferes else 'nothing interferes'}"
             text += f" ({data.statement})"

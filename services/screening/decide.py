@@ -97,7 +97,7 @@ class ScreeningDecider:
                 continue
             if since is not None and not may_have_changed_by_time(participant, rules, since, now):
                 continue
-            changed, made = _judge(participant, rules, event)
+            changed, made = _judge(participant, rules, event, by_time=since is not None)
             if made:
                 documents[key] = changed
                 decisions += made
@@ -143,18 +143,27 @@ def _new_evidence(
 
 
 def _judge(
-    participant: Participant, rules: Rules, event: SealedEvent
+    participant: Participant, rules: Rules, event: SealedEvent, *, by_time: bool = False
 ) -> tuple[Participant, list[DecisionDraft]]:
-    """Decide again if anything the decision says has changed; the old signature then no longer binds."""
+    """Decide again if anything the decision says has changed; the old signature then no longer binds.
+
+    Time alone is news only when it changes the standing or what failed: of a participant who stays
+    undetermined, one more stale value a day would bury the decisions that matter.
+    """
     assessed = assess_participant(participant, rules, event.entry.header.sealed_at)
     last = participant.decision
     if last is not None and last.fingerprint == assessed.fingerprint:
         return participant, []
+    if last is not None and by_time:
+        content = assessed.content
+        if (last.standing, list(last.failed)) == (content.standing, content.failed):
+            return participant, []
     cause = citation(event)
     data = decided(assessed, last, cause, rules)
     decision = LastDecision(
         cause=cause.index,
         standing=assessed.content.standing,
+        failed=tuple(assessed.content.failed),
         fingerprint=assessed.fingerprint,
         verdicts=assessed.verdicts,
     )

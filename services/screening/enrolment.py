@@ -79,6 +79,8 @@ def _obstacles(
         reasons.append(f"{standing} as of {assessed.reference.day.isoformat()}: {because}")
     if assessed.basis == "today" and participant.newest("screening.infusion_planned") is not None:
         reasons.append("the planned infusion lies in the past: plan it anew")
+    if participant.newest("screening.screen_failed") is not None:
+        reasons.append("closed as a screen failure")
     if participant.signature is None:
         reasons.append("the investigator has not signed the eligibility decision as it stands now")
     if trial.places_taken >= rules.protocol.places and participant.place is None:

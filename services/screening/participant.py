@@ -14,7 +14,7 @@ from shared.decider import SealedEvent
 from shared.envelope import TYPE_PREFIX, read_json, write_json
 from shared.events import CATALOGUE, Data, SiteData, read_data
 from shared.events.decisions import Basis
-from shared.events.screening import Completed, Infused, InfusionPlanned
+from shared.events.screening import Completed, Infused, InfusionPlanned, ScreenFailed, Withdrawn
 from shared.moments import instant, span
 from shared.words import LogIndex
 
@@ -31,6 +31,7 @@ EVIDENCE_TYPES: Final = frozenset(
         "history_listed",
         "infusion_planned",
         "completed",
+        "screen_failed",
         "judged",
     )
 ) | {"treatment.infused"}
@@ -56,6 +57,7 @@ class LastDecision(_Document):
 
     cause: int
     standing: str
+    failed: tuple[str, ...]
     fingerprint: str
     verdicts: dict[str, str]
     entry: int | None = None
@@ -129,7 +131,8 @@ def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> tuple
     A plan that has passed without an infusion moves on with sealed time, because the infusion can only be
     today or later. Without a plan, the day screening was completed stands in for it in the same way. A plan
     or completion that was reported only after its own day is a record of the past: it is judged as of that
-    day for good, and gives no place (see enrolment).
+    day for good, and gives no place (see enrolment). For a participant who was closed as a screen failure or
+    withdrew, time stands still on that day.
     """
     infusion = participant.first_infusion()
     planned = participant.newest("screening.infusion_planned")
@@ -139,7 +142,7 @@ def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> tuple
         moment = span(infusion[1].at, zone)
         timed = moment.first if "T" in infusion[1].at else None
         return _reference(moment.days(zone)[0], timed, zone, last), "actual"
-    today = local_day(sealed_at, zone)
+    today = min([local_day(sealed_at, zone), *_ended(participant, zone)])
     if planned is not None and isinstance(plan, InfusionPlanned):
         day = date.fromisoformat(plan.first)
         if day < local_day(planned.sealed_at, zone):
@@ -154,6 +157,18 @@ def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> tuple
             return _reference(day, None, zone, last), "retrospective"
         return _reference(max(day, today), None, zone, last), "completed" if today <= day else "today"
     return _reference(today, None, zone, last), "today"
+
+
+def _ended(participant: Participant, zone: ZoneInfo) -> list[date]:
+    """The day on which screening ended without an infusion, if it has."""
+    found = []
+    for type_ in ("screening.screen_failed", "screening.withdrawn"):
+        record = participant.newest(type_)
+        if record is not None:
+            data = _typed(record.type, record.data)
+            assert isinstance(data, ScreenFailed | Withdrawn)
+            found.append(span(data.on, zone).days(zone)[1])
+    return found
 
 
 def _reference(day: date, at: datetime | None, zone: ZoneInfo, last: date | None) -> Reference:

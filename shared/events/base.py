@@ -5,19 +5,27 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from shared.moments import UTC_ZONE, span
 from shared.words import RefusedError
 
 Role = Literal[
-    "root",           # named by the genesis entry; grants administrators
+    "root",  # named by the genesis entry; grants administrators
     "administrator",  # grants and revokes keys
-    "log",            # the notary itself
-    "screening",      # the screening service
-    "site_system",    # a site's electronic source or its coordinator
-    "investigator",   # a person who answers for a site's medical judgement
-    "sponsor",        # the sponsor's configuration of the trial
+    "log",  # the notary itself
+    "screening",  # the screening service
+    "site_system",  # a site's electronic source or its coordinator
+    "investigator",  # a person who answers for a site's medical judgement
+    "sponsor",  # the sponsor's configuration of the trial
 ]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

@@ -69,6 +69,7 @@ CATALOGUE: Mapping[str, EventType] = dict(
         _row("screening.condition_recorded", screening.ConditionRecorded, "site_system"),
         _row("screening.infusion_planned", screening.InfusionPlanned, "site_system"),
         _row("screening.completed", screening.Completed, "site_system"),
+        _row("screening.screen_failed", screening.ScreenFailed, "site_system"),
         _row("screening.judged", screening.Judged, "investigator"),
         _row("screening.enrolment_requested", screening.EnrolmentRequested, "site_system"),
         _row("screening.retracted", screening.Retracted, "site_system", "investigator"),

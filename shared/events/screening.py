@@ -270,6 +270,17 @@ class Completed(SiteData):
         return {"on": self.on}
 
 
+class ScreenFailed(SiteData):
+    """The site closes a participant as a screen failure: from that day on, time changes nothing for them."""
+
+    on: Moment
+    why: Text | None = None
+
+    def dated(self) -> dict[str, str]:
+        """See SiteData."""
+        return {"on": self.on}
+
+
 class Judged(SiteData):
     """The investigator's own judgement (E17): does anything interfere or add risk?"""
 

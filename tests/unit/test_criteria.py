@@ -220,12 +220,15 @@ def test_a_known_value_decides(criterion: str, expected: str, change: Study) -> 
 
 def test_the_arithmetic_shows_the_sum() -> None:
     change = value("creatinine", "88.4", "umol/L", high="106")
-    assert changed("I5.1", change).arithmetic == [
+    by_uln, by_clearance = changed("I5.1", change).arithmetic
+    assert by_uln == (
         "creatinine 88.4 umol/L = 1.00 mg/dL, ULN 106 umol/L = 1.20 mg/dL, 0.83 x ULN, limit 2 x ULN, "
-        f"collected {FRESH}",
-        "body weight 62 kg, creatinine 88.4 umol/L = 1.00 mg/dL: Cockcroft-Gault (140 - 43) x kg x 0.85 / "
-        "(72 x mg/dL) = 71.02 mL/min, limit 50 mL/min",
-    ]
+        f"collected {FRESH}"
+    )
+    assert by_clearance == (
+        "body weight 62 kg, creatinine 88.4 umol/L = 1.00 mg/dL: "
+        "Cockcroft-Gault (140 - 43) x 62 x 0.85 / (72 x 0.9997738068) = 71.01 mL/min, limit 50 mL/min"
+    )
     near = changed("I5.2", value("bilirubin", "2.4001", "mg/dL", high="1.2")).arithmetic[0]
     assert "2.0001 x ULN, limit 2 x ULN" in near, "rounding must not show a broken limit as kept"
     below = changed("I5.2", value("bilirubin", "0.2", "mg/dL", high="1.2", comparator="<")).arithmetic[0]

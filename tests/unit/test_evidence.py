@@ -74,7 +74,7 @@ OPEN: list[tuple[str, str, str, Study]] = [
         value("creatinine", "0.85", "mg/dL", high="0.1") | value("weight", "36", "kg") | person(birth="1985-02"),
     ),
     ("I5.1", "creatinine", "unknown", value("creatinine", "3", "mg/dL", high="1.2", comparator="<")),
-    ("I5.1", "creatinine", "unknown", value("creatinine", "0", "mg/dL", high="1.2", comparator=">") | {}),
+    ("I5.1", "creatinine", "unknown", value("creatinine", "0", "mg/dL", high="1.2", comparator=">")),
     ("I5.2", "bilirubin", "missing", value("bilirubin", "0.5", "mg/dL")),
     ("I5.2", "bilirubin", "unit", value("bilirubin", "0.5", high="1.2")),
     (

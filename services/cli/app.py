@@ -1,0 +1,166 @@
+"""The command ``trail``: each command in a few lines; the work is done in the modules beside this one.
+
+Exit codes: 0 good, 1 something is wrong with what was looked at, 2 could not run.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.output import COULD_NOT_RUN, GOOD, WRONG, complain
+from shared.words import EvidenceError, TrailError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help=(
+        "Seals every eligibility decision of a clinical trial in a log that anyone can verify and anyone can replay."
+    ),
+)
+imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere.")
+shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")
+app.add_typer(imports, name="import")
+app.add_typer(shows, name="show")
+
+Data = Annotated[Path, typer.Option("--data", help="The data directory of the trial.")]
+Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was sealed by this entry index or time.")]
+DEFAULT = Path(".trail")
+
+
+@app.command()
+def up(data: Data = DEFAULT) -> None:
+    """Start the embedded stack (broker, audit, screening) and keep it running until Ctrl-C."""
+    from services.cli.running import keep_up
+
+    keep_up(data)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option("--data", help="A new data directory for the synthetic study.")] = Path(
+        ".trail-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Another seed, another synthetic study.")] = 6027853,
+) -> None:
+    """Run a whole synthetic study through the real stack, then verify and replay it."""
+    from services.cli.running import run_demo
+
+    raise typer.Exit(run_demo(data, seed))
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(help="Drafts of events, one JSON object a line.")],
+    data: Data = DEFAULT,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for every receipt.")] = False,
+    json_: Json = False,
+) -> None:
+    """Post events as a site does: through the outbox, drafts in, receipts out."""
+    from services.cli.running import submit_file
+
+    raise typer.Exit(submit_file(data, file, wait=wait, json_=json_))
+
+
+@imports.command("sdtm")
+def import_sdtm(
+    directory: Annotated[Path, typer.Argument(help="A folder of SDTM tables as SAS transport files (.xpt).")],
+    data: Data = DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Post a study's SDTM screening data as events of its sites, and wait for the decisions."""
+    from services.cli.running import import_study
+
+    raise typer.Exit(import_study(data, directory, json_=json_))
+
+
+@app.command()
+def verify(
+    target: Annotated[Path | None, typer.Argument(help="A data directory; --data if left out.")] = None,
+    data: Data = DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Recompute every hash, link, tree head, signature, ruling and sequence of the log."""
+    from services.cli.checking import verify_directory
+
+    raise typer.Exit(verify_directory(target or data, json_=json_))
+
+
+@app.command()
+def replay(
+    data: Data = DEFAULT,
+    participant: Annotated[str | None, typer.Option("--participant", help="Only this participant.")] = None,
+    as_of: AsOf = None,
+    protocol: Annotated[
+        Path | None, typer.Option("--protocol", help="What would another version of the protocol decide?")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare every recorded decision byte for byte.")] = False,
+    json_: Json = False,
+) -> None:
+    """Run the deciders over the log again: to check, to look back, or to ask "what if"."""
+    from services.cli.checking import replay_directory
+
+    raise typer.Exit(
+        replay_directory(data, participant=participant, as_of=as_of, protocol=protocol, check=check, json_=json_)
+    )
+
+
+@shows.command("participant")
+def show_participant(
+    participant: Annotated[str, typer.Argument(help="The participant's code.")],
+    data: Data = DEFAULT,
+    as_of: AsOf = None,
+    json_: Json = False,
+) -> None:
+    """Tell a participant's whole story: criteria, arithmetic, evidence, what is missing."""
+    from services.cli.checking import show_one_participant
+
+    show_one_participant(data, participant, as_of=as_of, json_=json_)
+
+
+@shows.command("entry")
+def show_entry(
+    index: Annotated[int, typer.Argument(min=0, help="The entry's index in the log.")],
+    data: Data = DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Show one entry: what the notary states, what the source said."""
+    from services.cli.checking import show_one_entry
+
+    show_one_entry(data, index, json_=json_)
+
+
+@app.command()
+def doctor(data: Data = DEFAULT, json_: Json = False) -> None:
+    """Say what is well and what is not with an installation, and what to do."""
+    from services.cli.doctor import examine
+
+    raise typer.Exit(examine(data, json_=json_))
+
+
+def main() -> None:
+    """Run the command; every error ends in a sentence and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except EvidenceError as error:
+        complain(str(error))
+        sys.exit(WRONG)
+    except (TrailError, OSError) as error:
+        complain(str(error))
+        sys.exit(COULD_NOT_RUN)
+    except json.JSONDecodeError as error:
+        complain(str(error))
+        sys.exit(COULD_NOT_RUN)
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except typer.Abort:
+        sys.exit(COULD_NOT_RUN)
+    sys.exit(GOOD)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The commands that only read: verify, replay, show."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from services.audit.verify import Report
+from services.cli import show
+from services.cli.installation import Installation
+from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
+from services.cli.reading import Reading, reading, verify
+from services.console.replay import Replay, as_of, check, participants, until, what_if
+from shared.decider import Machine, read_event
+from shared.entry import Entry
+from shared.protocol.model import load_protocol
+from shared.words import TrailError
+
+
+def verify_directory(directory: Path, *, json_: bool = False) -> int:
+    """Verify a data directory's log and say what was found."""
+    home = Installation.open(directory)
+    with reading(home) as source, progress("verifying", source.log.size()) as advance:
+        report = verify(source, advance)
+    if json_:
+        as_json(asdict(report) | {"good": report.good})
+    else:
+        _tell_report(report, home)
+    return GOOD if report.good else WRONG
+
+
+def _tell_report(report: Report, home: Installation) -> None:
+    if not report.good:
+        for fault in report.faults:
+            complain(f"entry {fault.index}: {fault.what}")
+        say(
+            f"[red]The log does not verify.[/] {report.entries} entries hold; what follows them is not to be trusted."
+        )
+        return
+    if report.clock == "simulated":
+        say("[yellow]This log's clock is simulated: it holds a synthetic study, not a trial.[/]")
+    say(
+        f"[green]The log verifies.[/] {report.entries} entries ({report.admitted} admitted, {report.refused} refused), "
+        f"{report.checkpoints} signed checkpoints, every hash, link, signature and ruling recomputed."
+    )
+    for source, gaps in report.gaps.items():
+        told = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in gaps)
+        say(f"[yellow]{safe(source)} has not delivered its events {told}.[/]")
+    say(f"Log key {safe(home.log_key.vkey())}")
+    say(f"Root of {report.entries} entries: {report.root}, last sealed at {report.last_sealed_at}")
+
+
+def replay_directory(
+    directory: Path,
+    *,
+    participant: str | None = None,
+    as_of: str | None = None,
+    protocol: Path | None = None,
+    check: bool = False,
+    json_: bool = False,
+) -> int:
+    """Run the deciders over the log again and say what comes of it."""
+    if check and (as_of is not None or protocol is not None):
+        raise TrailError("--check compares the whole log with its own protocol; leave --as-of and --protocol out")
+    with reading(Installation.open(directory)) as source:
+        if check:
+            return _check(source, json_=json_)
+        if protocol is not None:
+            return _what_if(source, protocol, participant, as_of, json_=json_)
+        machine = _knowledge(source, as_of)
+    if participant is not None:
+        show_one_participant(directory, participant, as_of=as_of, json_=json_)
+    elif json_:
+        as_json({code: one.model_dump(mode="json", exclude={"records"}) for code, one in participants(machine)})
+    else:
+        out.print(show.verdicts_table(machine))
+    return GOOD
+
+
+def _check(source: Reading, *, json_: bool) -> int:
+    size = source.log.size()
+    with progress("replaying", size) as advance:
+        result = check(source.log.entries(0, size), advance)
+    if json_:
+        as_json(
+            {
+                "entries": result.entries,
+                "decisions": result.decisions,
+                "pending": result.pending,
+                "differences": [asdict(difference) for difference in result.differences],
+                "good": not result.differences,
+            }
+        )
+    else:
+        tell_check(result)
+    return GOOD if not result.differences else WRONG
+
+
+def tell_check(result: Replay) -> None:
+    """Say how a replay compared."""
+    for difference in result.differences[:20]:
+        complain(f"entry {difference.index}, participant {difference.subject}: {difference.what}")
+    if result.differences:
+        say(f"[red]{len(result.differences)} of {result.decisions} recorded decisions are not reproduced.[/]")
+    else:
+        say(
+            f"[green]The replay is equal.[/] {result.decisions} recorded decisions came out of {result.entries} entries "
+            "again, byte for byte."
+        )
+    if result.pending:
+        say(f"[yellow]{result.pending} decisions are due and not sealed yet.[/]")
+
+
+def _what_if(source: Reading, path: Path, participant: str | None, moment: str | None, *, json_: bool) -> int:
+    text = path.read_text("utf-8")
+    other = load_protocol(text)
+    known = until(moment)
+    differences = what_if((entry for entry in _told(source) if known(entry)), text)
+    if participant is not None:
+        differences = [one for one in differences if one.subject == participant]
+    if json_:
+        as_json([asdict(difference) for difference in differences])
+        return GOOD
+    say(f"Under protocol {safe(other.version)}, {len(differences)} participants would be judged differently:")
+    for difference in differences:
+        say(f"  {safe(difference.subject)} (decision in entry {difference.index}): {safe(difference.what)}")
+    return GOOD
+
+
+def show_one_participant(directory: Path, code: str, *, as_of: str | None = None, json_: bool = False) -> None:
+    """Tell a participant's story, as known at a moment."""
+    with reading(Installation.open(directory)) as source:
+        machine = _knowledge(source, as_of)
+        known = until(as_of)
+        entries = (entry for entry in source.log.entries() if code.encode() in entry.body and known(entry))
+        if json_:
+            events = (event for event in map(read_event, entries) if event is not None)
+            as_json(show.participant_as_json(machine, events, code))
+        else:
+            show.tell_participant(machine, entries, code)
+
+
+def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:
+    """Show one entry of the log."""
+    with reading(Installation.open(directory)) as source:
+        entry = source.log.entry(index)
+    if json_:
+        as_json(show.entry_as_json(entry))
+    else:
+        show.tell_entry(entry)
+
+
+def _knowledge(source: Reading, moment: str | None) -> Machine:
+    return as_of(_told(source), moment)
+
+
+def _told(source: Reading) -> Iterator[Entry]:
+    """All entries, with a progress bar where it takes a while."""
+    size = source.log.size()
+    with progress("reading", size) as advance:
+        yield from _counted(source.log.entries(0, size), advance)
+
+
+def _counted(entries: Iterable[Entry], advance: Callable[[int], None]) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.index % 200 == 0:
+            advance(entry.index)
+        yield entry

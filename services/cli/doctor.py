@@ -1,0 +1,113 @@
+"""What is well and what is not with an installation, and what to do about it."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from nats.errors import Error as NatsError
+
+from services.cli.installation import Installation
+from services.cli.output import GOOD, WRONG, as_json, safe, say
+from services.cli.reading import reading
+from services.cli.stack import broker_url
+from shared.broker import connect
+from shared.words import SourceId, TrailError
+
+_LITTLE_SPACE = 500_000_000
+State = Literal["well", "note", "sick"]
+_SIGNS = {"well": "[green]well[/]", "note": "[yellow]note[/]", "sick": "[red]sick[/]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    state: State
+    what: str
+
+
+def examine(directory: Path, *, json_: bool = False) -> int:
+    """Look an installation over and say what to do."""
+    home = Installation.open(directory)
+    findings = [*_files(home), *_log(home), *_outboxes(home), *asyncio.run(_broker(home))]
+    if json_:
+        as_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            say(f"{_SIGNS[finding.state]}  {safe(finding.what)}")
+    return WRONG if any(finding.state == "sick" for finding in findings) else GOOD
+
+
+def _files(home: Installation) -> Iterator[Finding]:
+    free = shutil.disk_usage(home.directory).free
+    state: State = "well" if free > _LITTLE_SPACE else "sick"
+    yield Finding(state, f"{free // 1_000_000} MB free on the disk of {home.directory}")
+    for name in ("log", "root", "service-screening"):
+        path = home.directory / "keys" / f"{name}.pem"
+        if not path.exists():
+            yield Finding("sick", f"the key {path} is missing; restore it from its back-up")
+        elif path.stat().st_mode & 0o077:
+            yield Finding("sick", f"the key {path} can be read by others; run chmod 600 on it")
+
+
+def _log(home: Installation) -> Iterator[Finding]:
+    try:
+        with reading(home) as source:
+            size, latest = source.log.size(), source.checkpoints.latest()
+            last = source.log.entry(size - 1).header.sealed_at if size else "never"
+    except TrailError as error:
+        yield Finding("sick", str(error))
+        return
+    yield Finding("well", f"{size} entries in the log, last sealed at {last}")
+    signed = latest[0] if latest else 0
+    if signed > size:
+        yield Finding("sick", f"a checkpoint over {signed} entries was signed, but the log has {size}: it was cut")
+    elif signed < size:
+        yield Finding(
+            "note", f"{size - signed} entries wait for a checkpoint; the notary signs them when it starts"
+        )
+
+
+def _outboxes(home: Installation) -> Iterator[Finding]:
+    for path in sorted((home.directory / "outbox").glob("*.sqlite")):
+        outbox = home.outbox(SourceId(path.stem.replace("-", "/", 1)))
+        waiting = outbox.count_waiting()
+        outbox.close()
+        if waiting:
+            yield Finding(
+                "note",
+                f"{waiting} events of {path.stem} have no receipt yet; they are sent again by `trail submit`",
+            )
+
+
+async def _broker(home: Installation) -> list[Finding]:
+    try:
+        url = broker_url(home.directory)
+        client = await connect(url, "doctor")
+    except TrailError as error:
+        return [Finding("note", f"the stack is down: {error}")]
+    findings = [Finding("well", f"the broker answers at {url}")]
+    topology = home.topology
+    try:
+        js = client.jetstream()
+        for name, stream, role in (("notary", topology.intake, "seals"), ("screening", topology.log, "decides")):
+            info = await js.consumer_info(stream, name)
+            lag = (info.num_pending or 0) + (info.num_ack_pending or 0)
+            state: State = "well" if lag < 1000 else "sick"
+            findings.append(Finding(state, f"{name} {role}; {lag} messages behind"))
+        published = (await js.stream_info(topology.log)).state.last_seq
+        with reading(home) as source:
+            latest = source.checkpoints.latest()
+        signed = latest[0] if latest else 0
+        state = "well" if abs(published - signed) <= 500 else "sick"
+        findings.append(Finding(state, f"LOG holds {published} of {signed} signed entries"))
+    except (NatsError, TimeoutError) as error:
+        findings.append(
+            Finding("sick", f"the broker does not know the trial's streams ({error}); restart `trail up`")
+        )
+    finally:
+        await client.close()
+    return findings

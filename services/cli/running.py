@@ -1,0 +1,311 @@
+"""The commands that need the stack: up, demo, submit, import."""
+
+import asyncio
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.audit.log import Log
+from services.cli import checking, show
+from services.cli.delivery import Post, line, settled
+from services.cli.demo import Player
+from services.cli.installation import Installation
+from services.cli.output import GOOD, WRONG, as_json, complain, coloured, out, progress, safe, say
+from services.cli.reading import reading
+from services.cli.sdtm import Study, read_study
+from services.cli.stack import Stack, broker_url
+from services.cli.study import synthetic_study
+from services.console.replay import as_of, participants
+from shared.decider import Machine
+from shared.drafts import Draft, read_draft
+from shared.identities import ROOT_SOURCE
+from shared.outbox import Outcome
+from shared.words import RefusedError, SourceId, TrailError
+
+_SETTLE = 600.0
+
+
+def keep_up(directory: Path) -> None:
+    """Run the stack in the foreground until interrupted."""
+    home = _open_or_create(directory)
+    with _stopping() as stopped, _stack(home) as stack:
+        asyncio.run(_introduce(home, stack.url))
+        say(f"[green]Trialtrail is up[/] for {home.trial}. Broker: {stack.url}. Data: {home.directory}")
+        say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
+        say("Post events with `trail submit FILE.ndjson --wait`; stop with Ctrl-C.")
+        while not stopped.wait(0.2):
+            stack.watch_once()
+    say("All processes have ended; the data stays where it is.")
+
+
+def run_demo(directory: Path, seed: int) -> int:
+    """Play the synthetic study into a new data directory, then verify, replay and say where to look next."""
+    if (directory / "trial.json").exists() and Installation.open(directory).clock == "simulated":
+        shutil.rmtree(directory)  # an earlier demo; a log that keeps real time is never removed
+    days = synthetic_study(seed)
+    home = Installation.create(directory, clock="simulated", start=days[0].at, tick_seconds=86_400)
+    say("[yellow]Synthetic study: no data of any person; its clock is simulated.[/]")
+    began = time.monotonic()
+    with _stack(home) as stack, progress("playing eight months", len(days)) as advance:
+        log = Log.at(home.log_path, read_only=True)
+
+        async def play() -> Player:
+            async with line(home, stack.url) as connected:
+                player = Player(home, connected, log)
+                await player.play(days, advance)
+                return player
+
+        player = asyncio.run(play())
+        log.close()
+    with reading(home) as source:
+        out.print(show.verdicts_table(as_of(source.log.entries(), None)))
+    for missed in player.missed:
+        say(f"[yellow]{safe(missed)}[/]")
+    say(f"Played {len(days)} days in {time.monotonic() - began:.0f} s. Now anyone can check it:")
+    verified = checking.verify_directory(directory)
+    replayed = checking.replay_directory(directory, check=True)
+    say("Where to look next:")
+    for command, why in (
+        ("show participant 101-007", "why this participant could not be treated"),
+        ("replay --as-of 2026-04-01T00:00:00Z", "what was known on 1 April"),
+        ("show entry 0", "the genesis entry"),
+        ("verify", "every hash, link, signature and ruling again"),
+    ):
+        say(f"  trail {command} --data {directory}   [dim]{why}[/]")
+    return max(verified, replayed)
+
+
+def submit_file(directory: Path, file: Path, *, wait: bool, json_: bool) -> int:
+    """Put a file of drafts into the outboxes and deliver them."""
+    home = Installation.open(directory)
+    drafts = _read_drafts(file, home.trial)
+    post = Post(home)
+    grants = post.missing_grants(drafts)
+    post.put(grants)
+    kept = post.put(drafts)
+    post.close()
+    count = sum(map(len, kept.values()))
+    for grant in grants:
+        say(
+            f"{safe(grant.data['source'])} had no key here: made one, and the root grants it ({safe(grant.data['holder'])})"
+        )
+
+    async def deliver() -> tuple[bool, list[tuple[SourceId, Outcome]]]:
+        async with line(home, broker_url(home.directory)) as connected:
+            with progress("waiting for receipts", count) as advance:
+                done = await connected.deliver(
+                    list(kept), timeout=None if wait else 2.0, progress=lambda left: advance(count - left)
+                )
+            return done, list(connected.post.outcomes(kept))
+
+    try:
+        done, outcomes = asyncio.run(deliver())
+    except TrailError as error:
+        raise TrailError(
+            f"{error}. Your {count} events are kept in the outbox; submit the file again later"
+        ) from None
+    _tell_outcomes(outcomes, count, done=done, json_=json_)
+    return WRONG if any(one.verdict == "refused" for _, one in outcomes) else GOOD
+
+
+def import_study(directory: Path, source: Path, *, json_: bool) -> int:
+    """Post an SDTM study's screening data and report the decisions it leads to."""
+    with progress("reading SAS transport files", None):
+        study = read_study(source)
+    home = _open_or_create(directory)
+    with _stack_if_needed(home) as url:
+        outcomes = asyncio.run(_import(home, url, study.drafts))
+    with reading(home) as read:
+        machine = as_of(read.log.entries(), None)
+    refused = [one for _, one in outcomes if one.verdict == "refused"]
+    summary = _summary(study, machine, len(outcomes), refused)
+    if json_:
+        as_json(summary)
+    else:
+        _tell_import(study, machine, summary)
+    return WRONG if refused else GOOD
+
+
+async def _import(home: Installation, url: str, drafts: Sequence[Draft]) -> list[tuple[SourceId, Outcome]]:
+    async with line(home, url) as connected:
+        connected.post.put(connected.post.missing_grants(drafts))
+        await connected.deliver([ROOT_SOURCE], timeout=_SETTLE)
+        kept = connected.post.put(drafts)
+        count = sum(map(len, kept.values()))
+        with progress("posting events", count) as advance:
+            await connected.deliver(list(kept), progress=lambda left: advance(count - left))
+        with progress("waiting for decisions", None):
+            if not await settled(connected.js, home.topology, _SETTLE):
+                raise TrailError("the services did not come to rest; `trail doctor` says why")
+        return list(connected.post.outcomes(kept))
+
+
+def _summary(study: Study, machine: Machine, posted: int, refused: Sequence[Outcome]) -> dict[str, Any]:
+    codes = {draft.subject for draft in study.drafts}
+    known = [one for code, one in participants(machine) if code in codes]
+    decided = [one.decision for one in known if one.decision is not None]
+    laboratory = ("I5.1", "I5.2", "I5.3", "I5.4")
+    return {
+        "participants": study.participants,
+        "sites": len(study.sites),
+        "events": posted,
+        "refused": [{"event": one.id, "index": one.index, "reason": one.reason} for one in refused],
+        "decisions": len(decided),
+        "standing": dict(sorted(Counter(one.standing for one in decided).items())),
+        "laboratory": {
+            name: dict(sorted(Counter(one.verdicts[name] for one in decided).items())) for name in laboratory
+        },
+        "later": study.later,
+        "unmapped": [
+            {
+                "domain": one.domain,
+                "what": one.what,
+                "why": one.why,
+                "count": one.count,
+                "examples": list(one.examples),
+            }
+            for one in study.unmapped
+        ],
+    }
+
+
+def _tell_import(study: Study, machine: Machine, summary: dict[str, Any]) -> None:
+    say(
+        f"{summary['events']} events of {summary['participants']} participants at {summary['sites']} sites are sealed."
+    )
+    say(
+        f"[bold]{summary['decisions']} decisions[/]: "
+        + ", ".join(f"{n} {coloured(s)}" for s, n in summary["standing"].items())
+    )
+    for name, counts in summary["laboratory"].items():
+        say(f"  {name}: " + ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in counts.items()))
+    say(f"{study.later} rows are later than screening and not part of it. Not mapped, and why:")
+    for one in study.unmapped:
+        examples = f" (for instance {', '.join(one.examples)})" if one.examples else ""
+        say(f"  {one.count:>6}  {safe(one.domain)} {safe(one.what)}: {safe(one.why)}[dim]{safe(examples)}[/]")
+    for refused in summary["refused"][:20]:
+        complain(f"entry {refused['index']}: refused, {refused['reason']}")
+    missing = Counter(
+        blocker.item
+        for _, one in participants(machine)
+        if one.decision is not None and one.decision.standing == "undetermined"
+        for blocker in show.blockers_of(machine, one)
+    )
+    if missing:
+        say(
+            "What most undetermined participants lack: "
+            + ", ".join(f"{safe(item)} ({n})" for item, n in missing.most_common(8))
+        )
+
+
+def _read_drafts(file: Path, trial: str) -> list[Draft]:
+    """Read and check a draft file; all of it or nothing.
+
+    Raises TrailError naming line and field of everything that is wrong.
+    """
+    drafts, wrong = [], []
+    for number, text in enumerate(file.read_bytes().splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            draft = read_draft(text)
+            draft.check(trial)
+            drafts.append(draft)
+        except RefusedError as error:
+            wrong.append(f"line {number}: {error}")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            wrong.append(f"line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    if wrong:
+        told = "\n".join(wrong[:20]) + (f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else "")
+        raise TrailError(f"nothing was sent, because {file} needs mending:\n{told}")
+    if not drafts:
+        raise TrailError(f"{file} holds no drafts; write one JSON object a line")
+    return drafts
+
+
+def _tell_outcomes(outcomes: Sequence[tuple[SourceId, Outcome]], count: int, *, done: bool, json_: bool) -> None:
+    if json_:
+        as_json(
+            [
+                {"source": source, "sequence": one.sequence, "id": one.id, "index": one.index}
+                | {"verdict": one.verdict, "reason": one.reason}
+                for source, one in outcomes
+            ]
+        )
+        return
+    for source, one in outcomes:
+        if one.verdict == "refused":
+            complain(f"{source} event {one.sequence} (entry {one.index}) was refused: {one.reason}")
+    admitted = sum(one.verdict == "admitted" for _, one in outcomes)
+    say(
+        f"{len(outcomes)} of {count} events are sealed with a verified receipt: {admitted} admitted, {len(outcomes) - admitted} refused."
+    )
+    if not done:
+        say("The rest waits in the outbox; run the same command again, with --wait.")
+
+
+def _open_or_create(directory: Path) -> Installation:
+    if (directory / "trial.json").exists():
+        return Installation.open(directory)
+    return Installation.create(directory)
+
+
+async def _introduce(home: Installation, url: str) -> None:
+    """Let the root's first statements be sealed: the protocol, and the screening service's key."""
+    async with line(home, url):
+        pass
+
+
+@contextmanager
+def _stack(home: Installation) -> Iterator[Stack]:
+    stack = Stack(home, lambda text: say(f"[yellow]{safe(text)}[/]"))
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def _stack_if_needed(home: Installation) -> Iterator[str]:
+    """The broker's address of the stack that is running, or of one started for the meantime."""
+    try:
+        stack = Stack(home)
+    except TrailError:
+        yield broker_url(home.directory)
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            stack.watch_once()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    try:
+        stack.start()
+        watcher.start()
+        yield stack.url
+    finally:
+        ended.set()
+        stack.stop()
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set."""
+    stopped = threading.Event()
+    before = {one: signal.signal(one, lambda *_: stopped.set()) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -1,0 +1,193 @@
+"""Participants, entries and summaries, told at the terminal."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+
+from services.cli.output import coloured, out, safe, say
+from services.console.replay import participants
+from services.console.words import in_words
+from services.screening.eligibility import Assessed, Rules, assess_participant
+from services.screening.enrolment import Trial
+from services.screening.participant import Participant
+from shared.decider import Machine, SealedEvent, read_event
+from shared.entry import Entry
+from shared.events.decisions import Blocker, CriterionVerdict, DeviationRaised
+from shared.protocol.model import Protocol, load_protocol
+from shared.words import TrailError
+
+
+def rules_of(machine: Machine) -> Rules:
+    """The protocol in force for a machine.
+
+    Raises TrailError when the log has adopted none yet.
+    """
+    trial = machine.state.get("trial", Trial())
+    assert isinstance(trial, Trial)
+    if not trial.document:
+        raise TrailError("no protocol was in force at that moment")
+    return Rules(load_protocol(trial.document), trial.digest)
+
+
+def verdicts_table(machine: Machine) -> Table:
+    """One line a participant: standing, place, reasons."""
+    protocol = rules_of(machine).protocol
+    table = Table("participant", "standing", "place", "why", title="Participants", title_justify="left")
+    for code, participant in participants(machine):
+        decision = participant.decision
+        place = f"{participant.place} ({participant.dose_level})" if participant.place else ""
+        standing = "not decided" if decision is None else decision.standing
+        table.add_row(safe(code), coloured(standing), place, safe(reason(participant, machine, protocol)))
+    return table
+
+
+def reason(participant: Participant, machine: Machine, protocol: Protocol) -> str:
+    """Why a participant stands where they stand, in a line."""
+    decision = participant.decision
+    if decision is None:
+        return "screening is not completed"
+    if decision.failed:
+        titles = {row.id: row.registry for row in protocol.rows}
+        first = decision.failed[0]
+        told = f"{first} {titles[first]}" if first in titles else first
+        more = f" (and {', '.join(decision.failed[1:])})" if len(decision.failed) > 1 else ""
+        return f"{told[:90]}{more}"
+    if decision.standing == "undetermined":
+        blocked = Counter(blocker.why for blocker in blockers_of(machine, participant))
+        return "; ".join(f"{count} {why.replace('_', ' ')}" for why, count in sorted(blocked.items()))
+    return "signed" if participant.signature is not None else "not signed as it stands now"
+
+
+def present(machine: Machine, participant: Participant) -> Assessed:
+    """A participant as judged at the last moment that the machine has seen."""
+    trial = machine.state["trial"]
+    assert isinstance(trial, Trial)
+    return assess_participant(
+        participant, rules_of(machine), max(participant.records[-1].sealed_at, trial.sealed_at)
+    )
+
+
+def blockers_of(machine: Machine, participant: Participant) -> list[Blocker]:
+    """What still stands between a participant and a decision."""
+    return present(machine, participant).content.blockers
+
+
+def tell_participant(machine: Machine, entries: Iterable[Entry], code: str) -> None:
+    """A participant's whole story: the decision criterion by criterion, and everything sealed, in order."""
+    participant = machine.state.get(f"participant:{code}")
+    if not isinstance(participant, Participant):
+        raise TrailError(f"there is no participant {code} in this log; `trail replay` lists them")
+    rules, now = rules_of(machine), present(machine, participant)
+    decision = participant.decision
+    standing = decision.standing if decision is not None else "not decided"
+    say(f"[bold]Participant {safe(code)}[/] of {safe(participant.source)}: {coloured(standing)}")
+    say(f"judged on {now.reference.day} ({now.basis.replace('_', ' ')}), protocol {safe(rules.protocol.version)}")
+    if participant.place:
+        say(f"enrolled in place {participant.place} of {rules.protocol.places}, at {safe(participant.dose_level)}")
+    if decision is not None and decision.entry is not None:
+        signature = f", signed by entry {participant.signature}" if participant.signature else ", not signed"
+        say(f"decision: entry {decision.entry}{signature}")
+    out.print(criteria_table(now.content.criteria, rules.protocol))
+    if now.content.blockers:
+        say("[bold]What is missing, most useful first[/]")
+        for blocker in now.content.blockers:
+            say(
+                f"  {safe(blocker.item)} ({safe(blocker.why)}): {safe(blocker.detail)} [dim]{', '.join(blocker.criteria)}[/]"
+            )
+    say("[bold]Everything sealed[/]")
+    for entry in entries:
+        event = read_event(entry)
+        if event is not None and event.envelope.subject == code:
+            mark = "[red]" if isinstance(event.data, DeviationRaised) else ""
+            say(
+                f"  {entry.index:>6}  {entry.header.sealed_at[:16]}  {mark}{safe(in_words(event))}{'[/]' if mark else ''}"
+            )
+
+
+def criteria_table(criteria: Iterable[CriterionVerdict], protocol: Protocol) -> Table:
+    """The criteria with verdict, arithmetic and evidence, the registry's wording beside them."""
+    wording = {row.id: row.registry for row in protocol.rows}
+    table = Table("", "registry", "verdict", "how", "evidence", "stale after", show_lines=True)
+    for row in criteria:
+        how = [*row.arithmetic, *(f"{gap.item}: {gap.why}" for gap in row.gaps)]
+        leaned = [f"assumes {', '.join(row.assumptions)}"] if row.assumptions else []
+        table.add_row(
+            row.id,
+            safe(wording.get(row.id, "")[:160]),
+            _verdict(row),
+            safe("\n".join(how + leaned)),
+            safe(", ".join(map(str, row.evidence))),
+            row.stale_after or "",
+        )
+    return table
+
+
+def tell_entry(entry: Entry) -> None:
+    """One entry: what the notary states, what the source said."""
+    head = entry.header
+    say(f"[bold]Entry {entry.index}[/]: {coloured(head.verdict)}{safe(': ' + head.reason) if head.reason else ''}")
+    event = read_event(entry)
+    if event is not None:
+        say(safe(in_words(event)))
+    table = Table(show_header=False)
+    for name, value in entry_as_json(entry).items():
+        table.add_row(name, safe(value))
+    out.print(table)
+
+
+def entry_as_json(entry: Entry) -> dict[str, Any]:
+    """An entry's parts for a program, or a table."""
+    head = entry.header
+    return {
+        "index": entry.index,
+        "leaf": entry.leaf.hex(),
+        "prev": head.prev.hex(),
+        "sealed_at": head.sealed_at,
+        "verdict": head.verdict,
+        "reason": head.reason,
+        "subject": head.subject,
+        "key": head.key,
+        "signature": head.signature,
+        "intake": head.intake,
+        "body": entry.body.decode(errors="backslashreplace"),
+    }
+
+
+def participant_as_json(machine: Machine, events: Iterable[SealedEvent], code: str) -> dict[str, Any]:
+    """A participant for a program."""
+    participant = machine.state.get(f"participant:{code}")
+    if not isinstance(participant, Participant):
+        raise TrailError(f"there is no participant {code} in this log")
+    now = present(machine, participant)
+    return {
+        "participant": code,
+        "source": participant.source,
+        "decision": None if participant.decision is None else participant.decision.model_dump(mode="json"),
+        "signature": participant.signature,
+        "place": participant.place,
+        "dose_level": participant.dose_level,
+        "judged_on": now.reference.day.isoformat(),
+        "basis": now.basis,
+        "criteria": [row.model_dump(mode="json") for row in now.content.criteria],
+        "blockers": [row.model_dump(mode="json") for row in now.content.blockers],
+        "events": [
+            {
+                "index": event.entry.index,
+                "type": event.type,
+                "sealed_at": event.entry.header.sealed_at,
+                "says": in_words(event),
+            }
+            for event in events
+            if event.envelope.subject == code
+        ],
+    }
+
+
+def _verdict(row: CriterionVerdict) -> str:
+    """A verdict in the colour of what it means: an exclusion that is met is bad news."""
+    if row.verdict == "undetermined":
+        return f"[yellow]{row.verdict}[/]"
+    good = (row.verdict == "met") != row.id.startswith("E")
+    return f"[{'green' if good else 'red'}]{row.verdict}[/]"
