@@ -9,12 +9,12 @@ from services.audit.log import Log
 from services.cli.delivery import Line, settled
 from services.cli.installation import Installation
 from services.cli.study import INVESTIGATORS, Day, Post, PostBroken, RequestEnrolment, SignEligibility
-from services.screening.decide import ScreeningDecider
-from services.screening.participant import Participant
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER
-from shared.decider import Machine
+from shared.decider import read_event
 from shared.drafts import Draft
+from shared.entry import Entry
 from shared.envelope import CONTENT_TYPE
+from shared.events.decisions import Decided
 from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
 from shared.outbox import uuid7
@@ -36,7 +36,7 @@ class Player:
     line: Line
     log: Log
     missed: list[str] = field(default_factory=list)
-    _machine: Machine = field(default_factory=lambda: Machine(ScreeningDecider()))
+    _decisions: dict[str, tuple[Entry, Decided]] = field(default_factory=dict)
     _read: int = 0
 
     async def play(self, days: list[Day], progress: Callable[[int], None]) -> None:
@@ -94,10 +94,8 @@ class Player:
                     await self._wait()
 
     async def _sign(self, act: SignEligibility, now: str) -> None:
-        participant = self._machine.state.get(f"participant:{act.participant}")
-        assert isinstance(participant, Participant)
-        decision = participant.decision
-        if decision is None or decision.entry is None or decision.standing != "eligible":
+        entry, decision = self._decisions.get(act.participant, (None, None))
+        if entry is None or decision is None or decision.standing != "eligible":
             standing = "not decided" if decision is None else decision.standing
             self.missed.append(f"{act.participant}: nothing to sign, {standing}")
             return
@@ -109,7 +107,7 @@ class Player:
             data={
                 "meaning": "eligibility",
                 "name": INVESTIGATORS[act.site],
-                "records": [{"index": decision.entry, "leaf": decision.leaf}],
+                "records": [{"index": entry.index, "leaf": entry.leaf.hex()}],
             },
         )
         await self._post([draft])
@@ -156,5 +154,7 @@ class Player:
             raise TrailError(f"the services did not come to rest; see the logs in {self.home.directory / 'run'}")
         size = self.log.size()
         for entry in self.log.entries(self._read, size):
-            self._machine.feed(entry)
+            event = read_event(entry)
+            if event is not None and isinstance(event.data, Decided) and event.envelope.subject is not None:
+                self._decisions[event.envelope.subject] = (entry, event.data)
         self._read = size

@@ -33,30 +33,31 @@ def rules_of(machine: Machine) -> Rules:
 
 def verdicts_table(machine: Machine) -> Table:
     """One line a participant: standing, place, reasons."""
-    protocol = rules_of(machine).protocol
     table = Table("participant", "standing", "place", "why", title="Participants", title_justify="left")
     for code, participant in participants(machine):
         decision = participant.decision
         place = f"{participant.place} ({participant.dose_level})" if participant.place else ""
         standing = "not decided" if decision is None else decision.standing
-        table.add_row(safe(code), coloured(standing), place, safe(reason(participant, machine, protocol)))
+        table.add_row(safe(code), coloured(standing), place, safe(reason(participant, machine)))
     return table
 
 
-def reason(participant: Participant, machine: Machine, protocol: Protocol) -> str:
+def reason(participant: Participant, machine: Machine) -> str:
     """Why a participant stands where they stand, in a line."""
     decision = participant.decision
     if decision is None:
         return "screening is not completed"
     if decision.failed:
-        titles = {row.id: row.registry for row in protocol.rows}
-        first = decision.failed[0]
-        told = f"{first} {titles[first]}" if first in titles else first
-        more = f" (and {', '.join(decision.failed[1:])})" if len(decision.failed) > 1 else ""
-        return f"{told[:90]}{more}"
+        rows = {row.id: row for row in present(machine, participant).content.criteria}
+        row = rows.get(decision.failed[0])
+        told = f"{row.id}: {row.arithmetic[0]}" if row is not None and row.arithmetic else decision.failed[0]
+        return told + (f" (and {', '.join(decision.failed[1:])})" if len(decision.failed) > 1 else "")
     if decision.standing == "undetermined":
         blocked = Counter(blocker.why for blocker in blockers_of(machine, participant))
         return "; ".join(f"{count} {why.replace('_', ' ')}" for why, count in sorted(blocked.items()))
+    infusion = participant.first_infusion()
+    if infusion is not None:
+        return f"infused {infusion[1].at}"
     return "signed" if participant.signature is not None else "not signed as it stands now"
 
 

@@ -13,7 +13,7 @@ from services.screening.eligibility import (
     Rules,
     assess_participant,
     decided,
-    may_have_changed_by_time,
+    time_matters,
 )
 from services.screening.enrolment import Trial, citation, deviation, enrol, infusion_deviations
 from services.screening.participant import EVIDENCE_TYPES, LastDecision, Participant
@@ -71,12 +71,8 @@ class ScreeningDecider:
         return self._reconsider(state, adopted, event, self._rules(adopted))
 
     def _time_passed(self, state: Mapping[str, BaseModel], trial: Trial, event: SealedEvent) -> Step:
-        before, now = trial.sealed_at, event.entry.header.sealed_at
-        rules = self._rules(trial)
-        passed = trial.model_copy(update={"sealed_at": now})
-        if not before:
-            return Step({_TRIAL: passed})
-        return self._reconsider(state, passed, event, rules, since=before)
+        passed = trial.model_copy(update={"sealed_at": event.entry.header.sealed_at})
+        return self._reconsider(state, passed, event, self._rules(trial), by_time=True)
 
     def _reconsider(
         self,
@@ -85,7 +81,7 @@ class ScreeningDecider:
         event: SealedEvent,
         rules: Rules,
         *,
-        since: str | None = None,
+        by_time: bool = False,
     ) -> Step:
         """Judge everybody again who was decided before, in order of their codes."""
         documents: dict[str, BaseModel] = {_TRIAL: trial}
@@ -95,9 +91,9 @@ class ScreeningDecider:
             participant = state[key]
             if not isinstance(participant, Participant) or participant.decision is None:
                 continue
-            if since is not None and not may_have_changed_by_time(participant, rules, since, now):
+            if by_time and not time_matters(participant, rules, now):
                 continue
-            changed, made = _judge(participant, rules, event, by_time=since is not None)
+            changed, made = _judge(participant, rules, event, by_time=by_time)
             if made:
                 documents[key] = changed
                 decisions += made
@@ -162,6 +158,8 @@ def _judge(
     data = decided(assessed, last, cause, rules)
     decision = LastDecision(
         cause=cause.index,
+        judged_on=assessed.reference.day.isoformat(),
+        basis=assessed.basis,
         standing=assessed.content.standing,
         failed=tuple(assessed.content.failed),
         fingerprint=assessed.fingerprint,

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from services.screening.participant import LastDecision, Participant, cited, judged_on, local_day
@@ -114,7 +113,10 @@ def decided(assessed: Assessed, last: LastDecision | None, cause: Cited, rules: 
     )
 
 
-def may_have_changed_by_time(participant: Participant, rules: Rules, before: str, now: str) -> bool:
-    """Whether a new local day has begun since the last sealed time; within a day time changes nothing."""
-    zone = rules.protocol.zone(participant.source)
-    return local_day(now, zone) - local_day(before, zone) >= timedelta(days=1)
+def time_matters(participant: Participant, rules: Rules, now: str) -> bool:
+    """Whether the day that counts has moved since the last decision; nothing else depends on time."""
+    last = participant.decision
+    if last is None:
+        return False
+    reference, basis = judged_on(participant, now, rules.protocol.zone(participant.source))
+    return (last.judged_on, last.basis) != (reference.day.isoformat(), basis)

@@ -56,6 +56,8 @@ class LastDecision(_Document):
     """The newest decision about a participant. ``entry`` and ``leaf`` are known once it is sealed itself."""
 
     cause: int
+    judged_on: str
+    basis: Basis
     standing: str
     failed: tuple[str, ...]
     fingerprint: str
