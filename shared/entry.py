@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.envelope import write_json
+from shared.moments import instant, stamp
 from shared.words import EvidenceError, LeafHash, LogIndex
 
 MAX_ENTRY_BYTES: Final = 65_535  # what a C2SP entry bundle's 16-bit length can hold
@@ -148,7 +149,7 @@ def read_entry(raw: bytes) -> Entry:
         raise EvidenceError(f"the entry's header cannot be read ({type(error).__name__})") from None
     if header.verdict not in {ADMITTED, REFUSED}:
         raise EvidenceError("the entry's verdict is neither admitted nor refused")
-    if _STAMP.fullmatch(header.sealed_at) is None:
+    if not _is_stamp(header.sealed_at):
         raise EvidenceError("the entry's sealed_at is not a UTC time with six decimals")
     if header.line() != line:
         raise EvidenceError("the entry's header is not in its one canonical form")
@@ -162,6 +163,13 @@ def signature_bytes(text: str) -> bytes | None:
     except ValueError:
         return None
     return decoded if len(decoded) == 64 else None
+
+
+def _is_stamp(text: str) -> bool:
+    try:
+        return _STAMP.fullmatch(text) is not None and stamp(instant(text)) == text
+    except ValueError:
+        return False
 
 
 def _whole(value: object) -> int:

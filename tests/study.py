@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from services.screening.evidence import Record, Reference
 from services.screening.rules import Assessment, assess
 from shared.events import CATALOGUE, short_type
-from shared.events.base import SiteData
 from shared.events.decisions import CriterionVerdict
 from shared.events.screening import (
     Age,
@@ -36,7 +35,7 @@ ZONE = ZoneInfo(PROTOCOL.timezone)
 DAY = date(2026, 3, 4)
 FRESH = (DAY - timedelta(days=7)).isoformat()
 
-Study = dict[str, list[SiteData]]
+Study = dict[str, list[Any]]
 """What has been said about a participant, by item, topic or history; persons' facts by their event's verb."""
 
 _TYPES = {row.model: short_type(name) for name, row in CATALOGUE.items()}

@@ -1,0 +1,1 @@
+"""Screening: every criterion of the trial judged, places given, deviations raised."""

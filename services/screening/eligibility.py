@@ -6,8 +6,8 @@ from typing import Final
 
 from services.screening.participant import LastDecision, Participant, cited, judged_on, local_day
 from services.screening.rules import Assessment, Reference, assess
-from shared.envelope import write_json
-from shared.events.decisions import Basis, Cited, Decided
+from shared.envelope import MAX_EVENT_BYTES, write_json
+from shared.events.decisions import Basis, Cited, CriterionVerdict, Decided
 from shared.protocol.model import Protocol
 from shared.words import LogIndex
 
@@ -17,6 +17,11 @@ ENGINE: Final = "screening/1"
 WITHDRAWN: Final = "withdrawn"
 # A basis whose day is somebody's statement. The others follow the calendar, and a new day alone is no news.
 _FIXED: Final = frozenset({"actual", "planned", "retrospective"})
+
+
+# How much of each criterion a decision tells: (lines, characters a line, entries cited); the first that fits.
+_SHORTENINGS: Final = ((12, 2000, 200), (12, 300, 20), (3, 160, 5), (1, 100, 1))
+_MOST_BYTES: Final = MAX_EVENT_BYTES - 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Assessed:
     reference: Reference
     basis: Basis
     evidence: list[Cited]
+    apart: frozenset[int]  # evidence of the standing that belongs to no criterion
     fingerprint: str
 
     @property
@@ -81,11 +87,12 @@ def _assess(participant: Participant, rules: Rules, reference: Reference, basis:
         rules.digest,
     ]
     fingerprint = hashlib.sha256(write_json(essence)).hexdigest()
-    return Assessed(content, reference, basis, evidence, fingerprint)
+    apart = frozenset() if withdrawn is None else frozenset({withdrawn.index})
+    return Assessed(content, reference, basis, evidence, apart, fingerprint)
 
 
 def decided(assessed: Assessed, last: LastDecision | None, cause: Cited, rules: Rules) -> Decided:
-    """The decision event's data."""
+    """The decision event's data, shortened where a source has recorded more than one event can hold."""
     content = assessed.content
     before = last.verdicts if last is not None else {}
     changed = [
@@ -95,22 +102,35 @@ def decided(assessed: Assessed, last: LastDecision | None, cause: Cited, rules: 
     ]
     if last is not None and last.standing != content.standing:
         changed.insert(0, f"standing: {last.standing} -> {content.standing}")
-    return Decided(
-        cause=cause,
-        engine=ENGINE,
-        protocol=rules.protocol.version,
-        protocol_digest=rules.digest,
-        standing=content.standing,
-        judged_on=assessed.reference.day.isoformat(),
-        basis=assessed.basis,
-        criteria=content.criteria,
-        failed=content.failed,
-        blockers=content.blockers,
-        evidence=assessed.evidence,
-        stale_after=None if content.stale_after is None else content.stale_after.isoformat(),
-        changed=changed,
-        supersedes=None if last is None else last.entry,
-    )
+    for most, width, citations in _SHORTENINGS:
+        criteria = [_shortened(row, most, width, citations) for row in content.criteria]
+        cited_ones = {index for row in criteria for index in row.evidence} | assessed.apart
+        data = Decided(
+            cause=cause,
+            engine=ENGINE,
+            protocol=rules.protocol.version,
+            protocol_digest=rules.digest,
+            standing=content.standing,
+            judged_on=assessed.reference.day.isoformat(),
+            basis=assessed.basis,
+            criteria=criteria,
+            failed=content.failed,
+            blockers=content.blockers,
+            evidence=[one for one in assessed.evidence if one.index in cited_ones],
+            stale_after=None if content.stale_after is None else content.stale_after.isoformat(),
+            changed=changed,
+            supersedes=None if last is None else last.entry,
+        )
+        if len(data.model_dump_json()) <= _MOST_BYTES:
+            break
+    return data
+
+
+def _shortened(row: CriterionVerdict, most: int, width: int, citations: int) -> CriterionVerdict:
+    lines = [line if len(line) <= width else line[: width - 3] + "..." for line in row.arithmetic[:most]]
+    if len(row.arithmetic) > most:
+        lines.append(f"and {len(row.arithmetic) - most} more")
+    return row.model_copy(update={"arithmetic": lines, "evidence": row.evidence[:citations]})
 
 
 def time_matters(participant: Participant, rules: Rules, now: str) -> bool:

@@ -62,5 +62,5 @@ def _join(parts: tuple[Finding, ...], truth: Truth, *, one_is_enough: bool) -> F
         return Finding(None, lines, evidence, gaps=gaps)
     carriers = [part for part in parts if part.truth is truth]
     days = [part.fresh_until for part in carriers]
-    until = last(days) if truth is one_is_enough and carriers else soonest(days)
+    until = last(days) if truth is one_is_enough else soonest(days)
     return Finding(truth, lines, frozenset[int]().union(*(part.evidence for part in carriers)), until)

@@ -67,7 +67,7 @@ def creatinine_clearance(rule: kinds.CreatinineClearance, case: Case) -> Finding
         evidence = frozenset[int]().union(*(part.evidence for part in missing))
         return Finding(None, evidence=evidence, gaps=tuple(gap for part in missing for gap in part.gaps))
     ages = completed_years(birth, creatinine.record.span.days(case.reference.zone))
-    factors = {"female": ("0.85", "0.85"), "male": ("1", "1")}.get(str(sex), ("0.85", "1"))
+    factors = ("0.85" if sex != "male" else "1", "1" if sex != "female" else "0.85")
     clearance = _clearance(ages, weight.range, factors, creatinine.range)
     truth = clearance.at_least(rule.at_least)
     high = "more" if clearance.high is None else rounded(clearance.high, rule.at_least)
@@ -206,6 +206,5 @@ def _clearance(ages: tuple[int, int], kg: Range, factors: tuple[str, str], mg_dl
 
 
 def _cockcroft_gault(age: int, kg: Decimal, factor: str, mg_dl: Decimal) -> Decimal:
-    years = Decimal(max(140 - age, 0))
-    over = EXACT.multiply(EXACT.multiply(years, kg), Decimal(factor))
+    over = EXACT.multiply(EXACT.multiply(Decimal(140 - age), kg), Decimal(factor))
     return EXACT.divide(over, EXACT.multiply(Decimal(72), mg_dl))

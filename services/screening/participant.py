@@ -1,7 +1,7 @@
 """What the screening service remembers of a participant, and the day a participant is judged on."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -142,8 +142,9 @@ def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> tuple
     last = date.fromisoformat(plan.last) if isinstance(plan, InfusionPlanned) and plan.last else None
     if infusion is not None:
         moment = span(infusion[1].at, zone)
-        timed = moment.first if "T" in infusion[1].at else None
-        return _reference(moment.days(zone)[0], timed, zone, last), "actual"
+        # Of an infusion known by its day alone, only what happened after that day is certainly after it.
+        given = moment.first if "T" in infusion[1].at else moment.end - timedelta(microseconds=1)
+        return _reference(moment.days(zone)[0], given, zone, last), "actual"
     today = min([local_day(sealed_at, zone), *_ended(participant, zone)])
     if planned is not None and isinstance(plan, InfusionPlanned):
         day = date.fromisoformat(plan.first)

@@ -69,6 +69,25 @@ def test_ineligible_names_what_fails_and_lasts_as_long_as_the_longest_of_it() ->
     assert (for_ever.failed, for_ever.stale_after) == (["I5.2", "E9"], None)
 
 
+def test_a_verdict_lasts_as_long_as_what_it_needs() -> None:
+    def stale_after(criterion: str, change: Study) -> str | None:
+        rows = assessed(eligible() | change).criteria
+        return next(row.stale_after for row in rows if row.id == criterion)
+
+    # All of several must stay fresh, and the condition of a question as well as its answer.
+    assert stale_after("I5.3", value("alt", "30", "U/L", high="40", on=ago(12))) == "2026-03-06"
+    assert stale_after("I6", answer("childbearing_potential", "yes", on=ago(12))) == "2026-03-06"
+    # One of several that exclude is enough, and so is one of several repeats.
+    assert (
+        stale_after("E11", answer("pulmonary_infection", "yes", on=ago(12)) | value("spo2", "80", "%"))
+        == "2026-03-11"
+    )
+    repeats = {"qtc": [observed("qtc", "430", "ms", on=ago(20)), observed("qtc", "440", "ms", on=ago(10))]}
+    assert stale_after("E10.1", repeats | answer("severe_arrhythmia", "no", on=ago(0))) == "2026-03-18"
+    repeats = {"dsa_mfi": [observed("dsa_mfi", "43", "1", on=ago(12)), observed("dsa_mfi", "44", "1", on=ago(2))]}
+    assert stale_after("I7", repeats) == "2026-03-16"
+
+
 def test_a_criterion_with_items_follows_from_them() -> None:
     rows = {row.id: row for row in assessed(eligible() | {"bilirubin": []}).criteria}
     assert rows["I5"].verdict == "undetermined"
@@ -91,6 +110,12 @@ def test_blockers_say_what_to_send_and_rank_by_how_much_it_settles() -> None:
         ("hcv", "missing", ["E12"]),
     ]
     assert blockers[3].detail == "send hepatitis C serology and RNA, collected on or after 2026-02-04"
+    woman_unregistered = assessed(eligible() | {"registered": [], "pregnant": []}).blockers
+    assert [(row.item, row.criteria) for row in woman_unregistered] == [
+        ("sex", ["I6", "E16"]),
+        ("birth_date", ["I1"]),
+        ("pregnant", ["E16"]),
+    ]
     [creatinine] = assessed(eligible() | {"weight": [], "creatinine": []}).blockers[:1]
     assert creatinine.detail == "send creatinine with its unit, collected on or after 2026-02-18"
 
@@ -100,6 +125,7 @@ def test_evidence_names_only_what_carried_the_verdict() -> None:
     index = {getattr(record.data, "item", None): record.index for record in records}
     rows = {row.id: row for row in assess(PROTOCOL, records, reference()).criteria}
     assert rows["I5.3"].evidence == sorted([index["alt"], index["ast"]])
+    assert len(rows["I6"].evidence) == 3, "sex, childbearing potential and the test"
     without_clearance = assessed(eligible() | {"weight": []})
     rows = {row.id: row for row in without_clearance.criteria}
     assert rows["I5.1"].evidence == [index["creatinine"]]
@@ -115,7 +141,8 @@ def test_every_kind_of_rule_has_its_judge() -> None:
 
 
 def test_the_callers_decimal_context_changes_nothing() -> None:
-    study = eligible() | value("creatinine", "123.456", "umol/L", high="106.789")
+    # 213 lies within 2 x 106.789, and not within what two digits make of it.
+    study = eligible() | value("bilirubin", "213", "umol/L", high="106.789")
     plain = assessed(study)
     with localcontext(Context(prec=2)):
         assert assessed(study) == plain

@@ -1,16 +1,21 @@
 """Evidence that does not count: missing, stale, conflicting, without a unit, dated too loosely, unknown."""
 
 from collections.abc import Iterator
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
+from services.screening.evidence import Case
+from services.screening.persons import birth_days, completed_years
+from services.screening.rules import assess
 from shared.events.decisions import CriterionVerdict
 from shared.events.screening import Age, Consented, Judged, Observed, Registered
 from shared.moments import instant
 from shared.protocol.items import items
-from shared.protocol.model import Criterion, SubCriterion
+from shared.protocol.model import Criterion, SubCriterion, load_protocol
 from tests.study import (
+    DOCUMENT,
     FRESH,
     PROTOCOL,
     Study,
@@ -23,6 +28,7 @@ from tests.study import (
     observed,
     person,
     reference,
+    sealed,
     value,
     verdict,
 )
@@ -178,6 +184,7 @@ def test_each_item_ages_by_its_class_to_the_day(row: Criterion | SubCriterion, n
     assert [gap.why for gap in dated(ago(days + 1)).gaps] == ["stale"]
     assert [gap.why for gap in dated(ago(-1)).gaps] == ["missing"], "collected after the infusion"
     assert [gap.why for gap in dated("2026").gaps] == ["partial_date"]
+    assert [gap.why for gap in dated("2026-03").gaps] == ["partial_date"], "possibly after the infusion"
     earliest = ago(days)
     assert earliest in dated(ago(days + 1)).gaps[0].detail
 
@@ -204,6 +211,24 @@ def test_a_time_of_infusion_leaves_out_what_was_collected_later_that_day() -> No
     assert verdict(study, "E11").verdict == "met"
     infused = reference(instant=instant("2026-03-04T10:00:00+08:00"))
     assert verdict(study, "E11", infused).verdict == "not_met"
+
+
+def test_a_maximum_does_not_wait_for_a_date_that_cannot_matter() -> None:
+    loose, fresh = observed("dsa_mfi", "20", "1", on="2026-02"), observed("dsa_mfi", "10", "1", on=FRESH)
+    assert changed("I7", {"dsa_mfi": [loose, fresh]}).verdict == "met"
+    amended = load_protocol(DOCUMENT.replace("maximum, at_least: 480", "maximum, more_than: 479"))
+    study = eligible() | {"qtc": [observed("qtc", "430", "ms", on=FRESH), observed("qtc", "480", "ms", on=FRESH)]}
+    rows = assess(amended, sealed(study), reference()).criteria
+    assert next(row.verdict for row in rows if row.id == "E10.1") == "met"
+
+
+def test_an_age_on_a_day_means_every_day_of_birth_that_gives_it() -> None:
+    for on in map(date.fromisoformat, ("2024-02-28", "2024-02-29", "2024-03-01", "2025-02-28", "2026-06-15")):
+        for years in (17, 18, 20):
+            case = Case(PROTOCOL, sealed(person(birth=None, age=Age(years=years, on=on.isoformat()))), reference())
+            around = [date(on.year - years - 2, 1, 1) + timedelta(days=days) for days in range(1200)]
+            possible = [day for day in around if completed_years((day, day), (on, on)) == (years, years)]
+            assert birth_days(case) == (possible[0], possible[-1])
 
 
 def test_days_are_the_sites_days() -> None:

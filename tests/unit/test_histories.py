@@ -6,9 +6,24 @@ from typing import Any
 
 import pytest
 
+from services.screening.rules import assess
 from shared.events.decisions import CriterionVerdict
 from shared.moments import instant
-from tests.study import DAY, FRESH, ago, answer, attested, changed, eligible, listed, reference, verdict
+from shared.protocol.model import load_protocol
+from tests.study import (
+    DAY,
+    DOCUMENT,
+    FRESH,
+    ago,
+    answer,
+    attested,
+    changed,
+    eligible,
+    listed,
+    reference,
+    sealed,
+    verdict,
+)
 
 
 def history(criterion: str, name: str, *entries: Mapping[str, Any], on: str = FRESH) -> CriterionVerdict:
@@ -130,6 +145,20 @@ def test_an_exemption_counts_only_where_the_protocol_has_it(
     assert history(criterion, name, {"ongoing": True, "exempt": exempt}).verdict == "not_met"
     assert history(criterion, name, {"last": ago(1), "exempt": other}).verdict == "met"
     assert history("E2.3", "radiotherapy", {"last": ago(1), "exempt": exempt}).verdict == "met"
+
+
+def test_a_partial_date_that_ends_on_the_first_day_of_the_window_could_be_inside() -> None:
+    day = date(2026, 3, 3)
+    study = eligible(day) | {"systemic_steroid": [listed("systemic_steroid", {"last": "2026-02"}, on=ago(2, day))]}
+    assert verdict(study, "E2.1", reference(day)).verdict == "undetermined"
+
+
+def test_a_calendar_month_shorter_than_30_days_counts_as_30() -> None:
+    amended = load_protocol(DOCUMENT.replace("gene_modified_cells, months: 6", "gene_modified_cells, months: 1"))
+    for since, expected in (("2026-02-02", "met"), ("2026-02-01", "not_met")):
+        study = eligible() | {"gene_modified_cells": [listed("gene_modified_cells", {"last": since}, on=FRESH)]}
+        rows = assess(amended, sealed(study), reference()).criteria
+        assert next(row.verdict for row in rows if row.id == "E2.6") == expected
 
 
 @pytest.mark.parametrize(
@@ -266,3 +295,5 @@ def test_a_long_history_stays_within_bounds_and_shows_what_decides_first() -> No
     assert row.arithmetic[-1] == "and 141 more"
     assert len(row.arithmetic) == 12
     assert DAY.isoformat() in row.arithmetic[0]
+    many = [listed("surgery", {"agent": f"operation {at}", "last": "2019"}, on=FRESH) for at in range(250)]
+    assert len(changed("E15", {"surgery": many}).evidence) == 200

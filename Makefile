@@ -1,0 +1,40 @@
+# Everything installs itself into .venv: Python 3.11+ and make are all that is needed beforehand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV_VERSION := 0.13.9
+
+.PHONY: demo test test-all check bench setup clean
+
+demo: setup  ## run a whole synthetic study through the real stack, verify it, replay it
+	$(BIN)/trail demo
+
+test: setup  ## everything that takes less than ten minutes together
+	$(BIN)/pytest -m "not slow and not containers"
+
+test-all: setup  ## the rest: kills, containers
+	$(BIN)/pytest -m "slow or containers"
+
+check: setup  ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## each figure beside its floor, in one run
+	$(BIN)/python -m tests.benchmarks.bench
+
+setup: $(READY)
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Trialtrail needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Try: make PYTHON=python3.12"; exit 1; }
+	@if command -v uv >/dev/null; then uv=uv; else \
+	  test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv==$(UV_VERSION); }; \
+	  uv=$(BIN)/uv; fi; \
+	  $$uv sync --quiet --locked --inexact --python $(PYTHON)
+	@touch $(READY)
+
+clean:  ## remove what was installed and the demo's data; never a trial's
+	rm -rf $(VENV) .trail-demo

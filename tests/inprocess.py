@@ -1,0 +1,201 @@
+"""A study played without broker and processes: the same notary and the same decider, in one thread.
+
+For tests that need a real log in a real database quickly, and for recording the golden log. Keys and ids come
+from seeds, so the same study gives the same bytes.
+"""
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from services.audit.notary import Notary
+from services.cli.study import INVESTIGATORS, Act, Day, Post, PostBroken, RequestEnrolment, SignEligibility
+from services.screening.decide import SOURCE, ScreeningDecider
+from services.screening.participant import Participant
+from shared.broker import Topology
+from shared.checkpoint import NoteKey
+from shared.decider import Machine
+from shared.drafts import Draft
+from shared.entry import Arrival, Entry
+from shared.envelope import read_envelope
+from shared.events import CATALOGUE, Role
+from shared.identities import ROOT_SOURCE
+from shared.moments import stamp
+from shared.protocol.model import protocol_digest
+from shared.signing import SigningKey
+from shared.words import SourceId
+
+TRIAL = "NCT06027853"
+ORIGIN = f"trialtrail.example/{TRIAL}"
+_IDS = uuid.UUID("1f0d8a7e-6a3c-5d55-9a0e-3d2f5f0f9b11")
+
+
+def seeded_key(name: str) -> SigningKey:
+    """A key that guards nothing."""
+    return SigningKey.from_seed(hashlib.sha256(f"trialtrail test key {name}".encode()).digest())
+
+
+LOG_KEY = NoteKey(ORIGIN, seeded_key("log").public)
+
+
+class InProcess:
+    """A notary and a screening decider, fed by hand."""
+
+    def __init__(self, directory: Path, start: datetime, protocol: str, *, clock: str = "simulated") -> None:
+        self.directory = directory
+        self.notary = Notary(directory / "audit", TRIAL, seeded_key("log"), clock=lambda: start)
+        self.machine = Machine(ScreeningDecider())
+        self.intake = 0
+        self.now = start
+        self._sequences: dict[str, int] = {}
+        self._topology = Topology(TRIAL)
+        opened = {
+            "origin": ORIGIN,
+            "protocol_digest": protocol_digest(protocol),
+            "log_key": base64.b64encode(seeded_key("log").public).decode(),
+            "root_key": base64.b64encode(seeded_key("root").public).decode(),
+            "clock": clock,
+            "tick_seconds": 86_400,
+        }
+        self.root("log.opened", opened, intake=0)
+        self.root("protocol.adopted", {"document": protocol, "digest": protocol_digest(protocol)})
+        self.grant(SOURCE, "screening")
+
+    def root(self, type_: str, data: dict[str, Any], *, intake: int | None = None) -> list[Entry]:
+        """Post a statement of the root."""
+        draft = Draft(source=ROOT_SOURCE, type=type_, time=stamp(self.now), data=data)
+        return self.post([draft], intake=intake)
+
+    def grant(self, source: SourceId, role: Role) -> None:
+        """Grant a source's key for a role."""
+        public = base64.b64encode(seeded_key(f"{source} {role}").public).decode()
+        self.root(
+            "identity.granted",
+            {"public_key": public, "holder": f"{role} of {source}", "source": source, "roles": [role]},
+        )
+
+    def post(self, drafts: Iterable[Draft], *, intake: int | None = None) -> list[Entry]:
+        """Post drafts as their sources, in one batch; then whatever the decider makes of them."""
+        arrivals = []
+        for draft in drafts:
+            key = (
+                seeded_key("root")
+                if draft.source == ROOT_SOURCE
+                else seeded_key(f"{draft.source} {draft.signing_role}")
+            )
+            arrivals.append(self._arrival(draft, key, intake))
+        return self.seal(arrivals)
+
+    def seal(self, arrivals: list[Arrival]) -> list[Entry]:
+        """Seal messages and, batch by batch, the decisions they lead to."""
+        entries: list[Entry] = []
+        while arrivals:
+            sealed = self.notary.seal(arrivals).entries
+            entries += sealed
+            arrivals = []
+            for entry in sealed:
+                for payload in self.machine.feed(entry):
+                    envelope = read_envelope(payload)
+                    key = seeded_key(f"{SOURCE} screening")
+                    subject = self._topology.intake_subject(SOURCE, envelope.route)
+                    arrivals.append(self.message(subject, payload, key))
+        return entries
+
+    def message(self, subject: str, payload: bytes, key: SigningKey) -> Arrival:
+        """The next message of the intake."""
+        self.intake += 1
+        return Arrival(self.intake, subject, key.id, key.sign_event(payload), payload)
+
+    def play(self, days: Iterable[Day]) -> None:
+        """Play a study's days."""
+        for source in (f"site/{site}" for site in INVESTIGATORS):
+            self.grant(SourceId(source), "site_system")
+            self.grant(SourceId(source), "investigator")
+        for day in days:
+            if day.at > self.now:
+                self.root("log.clock_moved", {"to": stamp(day.at)})
+                self.now = day.at
+            for act in day.acts:
+                self._act(act)
+
+    def pass_time(self, days: int) -> None:
+        """Let days go by on which nobody posts anything."""
+        to = self.now + timedelta(days=days)
+        self.root("log.clock_moved", {"to": stamp(to)})
+        self.now = to
+
+    def _act(self, act: Act) -> None:
+        match act:
+            case Post():
+                self.post([act.draft])
+            case PostBroken():
+                self.seal([self._broken(act)])
+            case RequestEnrolment():
+                self.post(
+                    [
+                        self._draft(
+                            act.site,
+                            act.participant,
+                            "screening.enrolment_requested",
+                            {"dose_level": act.dose_level},
+                        )
+                    ]
+                )
+            case SignEligibility():
+                self._sign(act)
+
+    def _sign(self, act: SignEligibility) -> None:
+        participant = self.machine.state[f"participant:{act.participant}"]
+        assert isinstance(participant, Participant)
+        decision = participant.decision
+        if decision is not None and decision.standing == "eligible":
+            data = {
+                "meaning": "eligibility",
+                "name": INVESTIGATORS[act.site],
+                "records": [{"index": decision.entry, "leaf": decision.leaf}],
+            }
+            self.post([self._draft(act.site, act.participant, "record.signed", data)])
+
+    def _draft(self, site: str, participant: str, type_: str, data: dict[str, Any]) -> Draft:
+        return Draft(source=f"site/{site}", type=type_, subject=participant, time=stamp(self.now), data=data)
+
+    def _broken(self, act: PostBroken) -> Arrival:
+        key = seeded_key(f"{act.draft.source} {act.draft.signing_role}")
+        if act.damage == "none":
+            return self._arrival(act.draft, key, None)
+        if act.damage == "stray_key":
+            key = seeded_key("nobody granted this")
+        arrival = self._arrival(act.draft, key, None)
+        self._sequences[act.draft.source] -= 1  # what its source did not sign takes no number
+        if act.damage == "tampered":
+            return Arrival(
+                arrival.intake,
+                arrival.subject,
+                arrival.key,
+                arrival.signature,
+                arrival.payload.replace(b'"value":', b'"value":1', 1),
+            )
+        if act.damage == "cut_off":
+            return Arrival(
+                arrival.intake,
+                arrival.subject,
+                arrival.key,
+                arrival.signature,
+                arrival.payload[: len(arrival.payload) // 2],
+            )
+        return arrival
+
+    def _arrival(self, draft: Draft, key: SigningKey, intake: int | None) -> Arrival:
+        sequence = self._sequences.get(draft.source, 0) + 1
+        self._sequences[draft.source] = sequence
+        event_id = str(uuid.uuid5(_IDS, f"{draft.source}/{sequence}/{self.intake}"))
+        payload = draft.payload(TRIAL, event_id, sequence)
+        route = CATALOGUE[draft.event_type.name].name.split(".", 1)[1].rpartition(".v")[0]
+        subject = self._topology.intake_subject(SourceId(draft.source), route)
+        if intake == 0:
+            return Arrival(0, subject, key.id, key.sign_event(payload), payload)
+        return self.message(subject, payload, key)
