@@ -26,6 +26,12 @@ def ask(path: str) -> dict[str, Any]:
     return found
 
 
+def broker_fault() -> str:
+    """What is wrong with the broker; empty when JetStream answers for all its streams."""
+    status = ask("/healthz")["status"]
+    return "" if status == "ok" else f"the broker says {status}"
+
+
 def consumer(name: str) -> dict[str, Any] | None:
     """The state of a consumer, whichever stream it reads; None when there is none of that name."""
     accounts = ask("/jsz?accounts=true&streams=true&consumers=true").get("account_details") or []
@@ -61,7 +67,7 @@ def main() -> int:
     """Look once, and say what was found."""
     part = sys.argv[1]
     try:
-        fault = (ask("/healthz") and "") if part == "broker" else fault_of(part)
+        fault = fault_of(part) if part != "broker" else broker_fault()
     except (OSError, ValueError, KeyError) as error:
         fault = f"the broker's monitor at {MONITOR} does not answer ({error})"
     print(fault or f"{part} is well")  # noqa: T201 - what `docker inspect` shows

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shared.signing import SigningKey
+from shared.signing import SigningKey, base64_bytes
 from shared.words import EvidenceError
 
 _ED25519: Final = b"\x01"
@@ -46,7 +46,7 @@ class NoteKey:
         parts = text.strip().split("+", 2)
         try:
             name, hex_id, encoded = parts
-            raw = base64.b64decode(encoded, validate=True)
+            raw = base64_bytes(encoded)
         except ValueError:
             raise EvidenceError("a verifier key must read name+hexid+base64") from None
         key = cls(name, raw[1:])
@@ -77,7 +77,7 @@ def open_note(note: str, trusted: NoteKey) -> str:
         if match is None:
             raise EvidenceError("the note has a malformed signature line")
         try:
-            raw = base64.b64decode(match[2], validate=True)
+            raw = base64_bytes(match[2])
         except ValueError:
             raise EvidenceError("the note has a malformed signature line") from None
         if match[1] != trusted.name or raw[:4] != trusted.id:
@@ -120,7 +120,7 @@ def open_checkpoint(note: str, log: NoteKey) -> Checkpoint:
     if len(lines) < 4 or lines[0] != log.name:
         raise EvidenceError(f"the checkpoint is not one of {log.name}")
     try:
-        root = base64.b64decode(lines[2], validate=True)
+        root = base64_bytes(lines[2])
     except ValueError:
         root = b""
     if _SIZE.fullmatch(lines[1]) is None or len(root) != 32:

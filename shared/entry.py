@@ -4,7 +4,6 @@ The body is the payload exactly as it arrived, so a source's signature can be ch
 header is what the notary adds. The leaf hash of an entry is the chain link in the next one.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -13,6 +12,7 @@ from typing import Final
 
 from shared.envelope import write_json
 from shared.moments import instant, stamp
+from shared.signing import base64_bytes
 from shared.words import EvidenceError, LeafHash, LogIndex
 
 MAX_ENTRY_BYTES: Final = 65_535  # what a C2SP entry bundle's 16-bit length can hold
@@ -145,21 +145,22 @@ def read_entry(raw: bytes) -> Entry:
             subject=_text(document["subject"]),
             verdict=_text(document["verdict"]),
         )
+        canonical = header.line() == line
     except (ValueError, KeyError, RecursionError) as error:
         raise EvidenceError(f"the entry's header cannot be read ({type(error).__name__})") from None
     if header.verdict not in {ADMITTED, REFUSED}:
         raise EvidenceError("the entry's verdict is neither admitted nor refused")
     if not _is_stamp(header.sealed_at):
         raise EvidenceError("the entry's sealed_at is not a UTC time with six decimals")
-    if header.line() != line:
+    if not canonical:
         raise EvidenceError("the entry's header is not in its one canonical form")
     return Entry(header, body, raw, leaf_hash(raw))
 
 
 def signature_bytes(text: str) -> bytes | None:
-    """Decode a ``Trail-Signature`` header; None when it is not 64 bytes of base64."""
+    """Decode a ``Trail-Signature`` header; None when it is not 64 bytes of canonical base64."""
     try:
-        decoded = base64.b64decode(text, validate=True)
+        decoded = base64_bytes(text)
     except ValueError:
         return None
     return decoded if len(decoded) == 64 else None

@@ -8,10 +8,11 @@ must see the event that was judged.
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
@@ -22,14 +23,16 @@ from shared.words import ParticipantId, RefusedError, SourceId
 CONTENT_TYPE: Final = "application/cloudevents+json"
 MAX_EVENT_BYTES: Final = 60_000
 MAX_DEPTH: Final = 32
-MAX_SEQUENCE: Final = 2**53 - 1  # the largest integer every JSON reader holds exactly
+MAX_INTEGER: Final = 2**53 - 1  # the largest integer every JSON reader holds exactly
+MAX_SEQUENCE: Final = MAX_INTEGER
 TYPE_PREFIX: Final = "trialtrail."
 
 KINDS: Final = ("admin", "service", "site", "sponsor")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TYPE: Final = re.compile(r"trialtrail\.([a-z]+)\.([a-z_]+)\.v([1-9][0-9]?)")
 _SEQUENCE: Final = re.compile(r"[1-9][0-9]{0,15}")
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and a string that never ends is one too: no input makes this look at a byte twice.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _FIELDS: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "sequence", "trial", "data"})
 _OPTIONAL: Final = frozenset({"subject", "datacontenttype"})
@@ -211,20 +214,25 @@ def _depth(payload: bytes) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise RefusedError("the event names a field twice")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise RefusedError(f"the event names a field twice: {_shown(twice)}")
     return made
 
 
 def _integer(text: str) -> int:
-    if len(text) > 17:
-        raise RefusedError("the event holds a whole number of more than 16 digits")
-    return int(text)
+    number = int(text) if len(text) <= 17 else MAX_INTEGER + 1
+    if abs(number) > MAX_INTEGER:
+        raise RefusedError(f"the event holds a whole number beyond {MAX_INTEGER}")
+    return number
 
 
 def _fraction(text: str) -> Decimal:
-    number = Decimal(text)
+    try:
+        number = Decimal(text) if len(text) <= 40 else Decimal("NaN")
+    except InvalidOperation:  # an exponent beyond even Decimal's
+        number = Decimal("NaN")
     exponent = number.as_tuple().exponent
-    if len(text) > 40 or not isinstance(exponent, int) or not -20 <= exponent <= 20:
+    if not isinstance(exponent, int) or not -20 <= exponent <= 20:
         raise RefusedError("the event holds a number with too many digits or too large an exponent")
     return number
 

@@ -13,6 +13,7 @@ from typing import Final
 from shared.checkpoint import NoteKey, open_checkpoint
 from shared.entry import Entry, digest_body, read_entry
 from shared.merkle import root_from_inclusion
+from shared.signing import base64_bytes
 from shared.words import EvidenceError
 
 _FIRST: Final = "c2sp.org/tlog-proof@v1"
@@ -73,10 +74,12 @@ def _parts(text: str) -> tuple[bytes, int, list[bytes], str]:
     if match is None:
         raise EvidenceError("the receipt's index cannot be read")
     try:
-        header = base64.b64decode(lines[1][6:], validate=True)
-        path = [base64.b64decode(line, validate=True) for line in lines[3:]]
+        header = base64_bytes(lines[1][6:])
+        path = [base64_bytes(line) for line in lines[3:]]
     except ValueError:
         raise EvidenceError("the receipt holds something that is not base64") from None
+    if b"\n" in header:  # it would take in the first part of another, longer body
+        raise EvidenceError("the receipt's entry header is more than one line")
     if any(len(node) != 32 for node in path):
         raise EvidenceError("the receipt holds a hash that is not 32 bytes long")
     return header, int(match[1]), path, note

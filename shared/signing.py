@@ -29,6 +29,18 @@ from shared.words import KeyId, TrailError
 _PREFIX: Final = f"DSSEv1 {len(CONTENT_TYPE)} {CONTENT_TYPE} ".encode()
 
 
+def base64_bytes(text: str) -> bytes:
+    """Decode standard base64 in its one canonical form (RFC 4648 section 3.5).
+
+    A text that decodes to the same bytes as another would let a stranger change what we match by its text.
+    Raises ValueError.
+    """
+    decoded = base64.b64decode(text, validate=True)
+    if base64.b64encode(decoded).decode() != text:
+        raise ValueError("not canonical base64")
+    return decoded
+
+
 def pae(payload: bytes) -> bytes:
     """DSSE v1 pre-authentication encoding of an event."""
     return b"%s%d %s" % (_PREFIX, len(payload), payload)
@@ -72,11 +84,18 @@ class SigningKey:
         return cls(private)
 
     def save(self, path: Path, passphrase: bytes | None = None) -> None:
-        """Write a PKCS #8 PEM file that only its owner may read; never over an existing one."""
+        """Write a PKCS #8 PEM file that only its owner may read; never over an existing one.
+
+        Raises TrailError when there is one.
+        """
         encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
         text = self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise TrailError(f"there is already a key at {path}; move it away first, it may guard a log") from None
+        with os.fdopen(descriptor, "wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

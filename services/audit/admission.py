@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from services.audit.register import Counter, Register
-from shared.entry import Arrival, Entry, signature_bytes
+from shared.entry import Arrival, Entry, digest_body, signature_bytes
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
 from shared.events.log import ClockMoved, Granted, IntakeLost, Opened, ProtocolAdopted, Revoked, Ticked
 from shared.events.screening import RecordSigned, Registered, Retracted
 from shared.identities import ROOT_SOURCE, Identity, check_revocation, founders, granted
 from shared.moments import instant, stamp
-from shared.words import KeyId, LogIndex, RefusedError
+from shared.words import KeyId, LogIndex, RefusedError, SourceId
 
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
 MAX_TICKS_AT_ONCE: Final = 2000
@@ -34,8 +34,11 @@ SignatureCheck = Callable[[bytes, bytes, bytes], bool]
 class History(Protocol):
     """What admission may ask about the log so far."""
 
-    def admitted(self, event_id: str) -> Entry | None:
-        """The admitted entry whose event has this id."""
+    def admitted(self, source: SourceId, event_id: str) -> Entry | None:
+        """The admitted entry of this source's event with this id.
+
+        An id is its source's own (CloudEvents 1.0): nobody can use up one that another source will need.
+        """
 
     def leaf(self, index: int) -> str | None:
         """The leaf hash (hex) of an entry; None beyond the end."""
@@ -81,6 +84,11 @@ def ref_of(event_id: str) -> int:
 def too_large(length: int) -> str:
     """The reason sealed for a payload of this many bytes, of which only the digest is kept."""
     return f"the event is {length} bytes long; at most {MAX_EVENT_BYTES} are allowed: send it in parts"
+
+
+def kept_body(payload: bytes) -> bytes:
+    """What is sealed of a payload: all of it, or its digest where it is too large."""
+    return payload if len(payload) <= MAX_EVENT_BYTES else digest_body(payload)
 
 
 def read_arrival(arrival: Arrival) -> Reading:
@@ -220,7 +228,7 @@ def _content(
         )
     data = read_data(event, envelope.data)
     check_dates(data, sealed_at)
-    earlier = history.admitted(envelope.id)
+    earlier = history.admitted(envelope.source, envelope.id)
     if earlier is not None:
         raise RefusedError(f"the id {envelope.id} was already used by entry {earlier.index}")
     if event.about_participant:
@@ -252,12 +260,10 @@ def _check_participant(register: Register, envelope: Envelope, data: Data, ident
 
 def _check_correction(envelope: Envelope, data: SiteData, history: History) -> None:
     assert data.corrects is not None
-    entry = history.admitted(data.corrects)
+    entry = history.admitted(envelope.source, data.corrects)
     if entry is None:
-        raise RefusedError(f"data.corrects: there is no admitted event {data.corrects}")
+        raise RefusedError(f"data.corrects: there is no admitted event {data.corrects} of {envelope.source}")
     old = read_envelope(entry.body)
-    if old.source != envelope.source:
-        raise RefusedError(f"data.corrects: event {data.corrects} belongs to another source")
     if old.subject != envelope.subject:
         raise RefusedError(f"data.corrects: event {data.corrects} is about another participant")
     if isinstance(data, Retracted):

@@ -27,14 +27,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError
 
-from services.audit.admission import Reading, ref_of
+from services.audit.admission import Reading, kept_body, ref_of
 from services.audit.register import Register, read_register, register_rows
 from services.audit.sealing import Batch, Tail
 from shared.database import sqlite
 from shared.entry import Entry, leaf_hash, read_entry
 from shared.envelope import read_envelope
 from shared.merkle import Frontier
-from shared.words import EvidenceError, LogIndex, TrailError
+from shared.words import EvidenceError, LogIndex, SourceId, TrailError
 
 _METADATA: Final = MetaData()
 _ENTRIES: Final = Table(
@@ -128,7 +128,13 @@ class Log:
             row = connection.execute(select(_TREES).order_by(_TREES.c.size.desc()).limit(1)).one_or_none()
             if row is None:
                 return Tail()
-            last = read_entry(connection.execute(_ONE, {"idx": row.size - 1}).scalar_one())
+            raw = connection.execute(_ONE, {"idx": row.size - 1}).scalar()
+            if raw is None:
+                raise EvidenceError(
+                    f"entry {row.size - 1}, the last one sealed, is missing from the database: entries were cut. "
+                    "Put back the newest database"
+                )
+            last = read_entry(raw)
             return Tail(Frontier.from_bytes(row.size, row.peaks), last.leaf, last.header.sealed_at)
 
     def tree(self, size: int) -> Frontier:
@@ -254,18 +260,20 @@ class LogHistory:
     def seen(self, reading: Reading) -> LogIndex | None:
         """The index of the entry that already seals this very message."""
         arrival = reading.arrival
-        same = (arrival.subject, arrival.key, arrival.signature, arrival.payload)
+        same = (arrival.subject, arrival.key, arrival.signature, kept_body(arrival.payload))
         for entry in self._found.get(reading.ref, ()):
             head = entry.header
             if (head.subject, head.key, head.signature, entry.body) == same:
                 return entry.index
         return None
 
-    def admitted(self, event_id: str) -> Entry | None:
+    def admitted(self, source: SourceId, event_id: str) -> Entry | None:
         """See History."""
         for entry in self._found.get(ref_of(event_id), ()):
-            if entry.admitted and read_envelope(entry.body).id == event_id:
-                return entry
+            if entry.admitted:
+                envelope = read_envelope(entry.body)
+                if (envelope.source, envelope.id) == (source, event_id):
+                    return entry
         return None
 
     def leaf(self, index: int) -> str | None:

@@ -27,10 +27,12 @@ class Mirror:
 
     async def publish(self, entries: Sequence[Entry], note: str) -> None:
         """Publish a batch just sealed, and before it whatever LOG lacks."""
-        if not entries:
-            return
-        if self._published != entries[0].index:
+        # A batch of repeats alone may follow on one whose publishing failed.
+        following = entries[0].index if entries else self._log.size()
+        if self._published != following:
             await self.catch_up()
+            return
+        if not entries:
             return
         try:
             await self._send(entries, note)

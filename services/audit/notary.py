@@ -13,6 +13,7 @@ If we die between 1 and 2, the start signs what the database holds beyond the la
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,23 +62,25 @@ class Notary:
         self.trial = trial
         self._key = key
         self._clock = clock
-        self._lease = _lease(directory)
-        self.log = Log.at(directory / "log.sqlite")
-        self.checkpoints = Checkpoints.at(directory.parent / "checkpoints" / "checkpoints.sqlite")
-        self._pool = pool()
-        self._tail = Tail()
-        self._register = Register(trial)
-        self._signed = 0
-        self._note = ""
-        self._load()
-        self._recover()
+        with ExitStack() as held:  # a start that fails gives back what it took
+            held.callback(os.close, _lease(directory))
+            self.log = Log.at(directory / "log.sqlite")
+            held.callback(self.log.close)
+            self.checkpoints = Checkpoints.at(directory.parent / "checkpoints" / "checkpoints.sqlite")
+            held.callback(self.checkpoints.close)
+            self._pool = pool()
+            held.callback(self._pool.shutdown)
+            self._tail = Tail()
+            self._register = Register(trial)
+            self._signed = 0
+            self._note = ""
+            self._load()
+            self._recover()
+            self._held = held.pop_all()
 
     def close(self) -> None:
         """Give the log back."""
-        self._pool.shutdown()
-        self.log.close()
-        self.checkpoints.close()
-        os.close(self._lease)
+        self._held.close()
 
     @property
     def size(self) -> int:
@@ -124,7 +127,7 @@ class Notary:
             raise
         before = self._tail.tree
         self._tail = sealing.batch.tail
-        if sealing.batch.entries:
+        if self.size > self._signed:  # also when signing an earlier batch failed and this one is all repeats
             self._sign()
         return Sealed(sealing.batch.entries, self._note, self._receipts(before, sealing.batch, arrivals))
 

@@ -16,19 +16,20 @@ from services.audit.admission import (
     Ruling,
     SignatureCheck,
     arrival_of,
+    kept_body,
     read_arrival,
     rule,
 )
 from services.audit.register import Counter, Register
-from shared.entry import ADMITTED, NO_LEAF, REFUSED, Arrival, Entry, Header, digest_body, seal
-from shared.envelope import MAX_EVENT_BYTES, write_envelope
+from shared.entry import ADMITTED, NO_LEAF, REFUSED, Arrival, Entry, Header, seal
+from shared.envelope import write_envelope
 from shared.events.base import Data
 from shared.events.log import ClockMoved, GapDetected, IntakeLost, Ticked
 from shared.identities import NOTARY_SOURCE
 from shared.merkle import Frontier
 from shared.moments import instant, stamp
 from shared.signing import SigningKey
-from shared.words import EvidenceError, LeafHash, LogIndex
+from shared.words import EvidenceError, LeafHash, LogIndex, SourceId
 
 _NAMESPACE: Final = uuid.UUID("6f1d3c0e-5a1b-5c8e-9d57-2b9d0b7f5a10")
 
@@ -37,7 +38,7 @@ _NAMESPACE: Final = uuid.UUID("6f1d3c0e-5a1b-5c8e-9d57-2b9d0b7f5a10")
 class Tail:
     """Where the log ends: its tree, its last leaf, and the time last sealed."""
 
-    tree: Frontier = Frontier()
+    tree: Frontier = field(default_factory=Frontier)
     leaf: LeafHash = NO_LEAF
     sealed_at: str = ""
 
@@ -59,10 +60,10 @@ class _Overlay:
     def __init__(self, base: History, batch: Batch) -> None:
         self._base = base
         self._batch = batch
-        self.new: dict[str, Entry] = {}
+        self.new: dict[tuple[SourceId, str], Entry] = {}
 
-    def admitted(self, event_id: str) -> Entry | None:
-        return self.new.get(event_id) or self._base.admitted(event_id)
+    def admitted(self, source: SourceId, event_id: str) -> Entry | None:
+        return self.new.get((source, event_id)) or self._base.admitted(source, event_id)
 
     def leaf(self, index: int) -> str | None:
         at = index - self._batch.before.size
@@ -172,7 +173,8 @@ class Sealing:
         index = LogIndex(tail.tree.size)
         ruling = rule(self._register, reading, index, sealed_at, self._history, self._signature_holds)
         arrival = reading.arrival
-        body = arrival.payload if len(arrival.payload) <= MAX_EVENT_BYTES else digest_body(arrival.payload)
+        if index == 0 and ruling.reason:
+            raise EvidenceError(f"the log cannot begin with this event: {ruling.reason}")
         entry = seal(
             Header(
                 index=index,
@@ -185,12 +187,12 @@ class Sealing:
                 subject=arrival.subject,
                 verdict=REFUSED if ruling.reason else ADMITTED,
             ),
-            body,
+            kept_body(arrival.payload),
         )
         self.batch.entries.append(entry)
         self.batch.refs.append(reading.ref)
         if not ruling.reason and ruling.envelope is not None:
-            self._history.new[ruling.envelope.id] = entry
+            self._history.new[ruling.envelope.source, ruling.envelope.id] = entry
         self.batch.tail = Tail(tail.tree.append(entry.leaf), entry.leaf, entry.header.sealed_at)
         return ruling
 

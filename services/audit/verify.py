@@ -18,12 +18,12 @@ from services.audit.sealing import ticks_between
 from services.audit.signatures import checked_beforehand, pool
 from shared.checkpoint import NoteKey, open_checkpoint
 from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, leaf_hash, read_entry
-from shared.envelope import MAX_EVENT_BYTES, read_json
+from shared.envelope import MAX_EVENT_BYTES, Envelope, read_json
 from shared.events import Data
 from shared.events.log import ClockMoved, GapDetected, Ticked
 from shared.merkle import Frontier
 from shared.moments import instant
-from shared.words import EvidenceError, LeafHash, RefusedError
+from shared.words import EvidenceError, LeafHash, RefusedError, SourceId
 
 _CHUNK = 500
 
@@ -62,16 +62,16 @@ class _Past:
 
     def __init__(self, entry_at: Callable[[int], bytes]) -> None:
         self._entry_at = entry_at
-        self._ids: dict[bytes, int] = {}
+        self._ids: dict[tuple[SourceId, bytes], int] = {}
         self.size = 0
 
-    def add(self, entry: Entry, event_id: str | None) -> None:
-        if entry.admitted and event_id is not None:
-            self._ids[bytes.fromhex(event_id.replace("-", ""))] = entry.index
+    def add(self, entry: Entry, envelope: Envelope | None) -> None:
+        if entry.admitted and envelope is not None:
+            self._ids[envelope.source, bytes.fromhex(envelope.id.replace("-", ""))] = entry.index
         self.size = entry.index + 1
 
-    def admitted(self, event_id: str) -> Entry | None:
-        index = self._ids.get(bytes.fromhex(event_id.replace("-", "")))
+    def admitted(self, source: SourceId, event_id: str) -> Entry | None:
+        index = self._ids.get((source, bytes.fromhex(event_id.replace("-", ""))))
         return None if index is None else read_entry(self._entry_at(index))
 
     def leaf(self, index: int) -> str | None:
@@ -221,7 +221,7 @@ class Verifier:
             due = ticks_between(self._register, instant(ruling.data.to))
             self._owed.extend(Ticked() for _ in due)
             self._owed_at.extend(due)
-        self._past.add(entry, ruling.envelope.id if ruling.envelope is not None else None)
+        self._past.add(entry, ruling.envelope)
         self.report.admitted += entry.admitted
         self.report.refused += not entry.admitted
         self.report.signatures += entry.admitted

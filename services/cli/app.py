@@ -17,9 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help=(
-        "Seals every eligibility decision of a clinical trial in a log that anyone can verify and anyone can replay."
-    ),
+    help=("Seals every eligibility decision of a clinical trial in a log that anyone can verify and replay."),
 )
 imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere.")
 shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")

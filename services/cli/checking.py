@@ -32,15 +32,13 @@ def _tell_report(report: Report, home: Installation) -> None:
     if not report.good:
         for fault in report.faults:
             complain(f"entry {fault.index}: {fault.what}")
-        say(
-            f"[red]The log does not verify.[/] {report.entries} entries hold; what follows them is not to be trusted."
-        )
+        say(f"[red]The log does not verify.[/] {report.entries} entries hold; what follows is not to be trusted.")
         return
     if report.clock == "simulated":
         say("[yellow]This log's clock is simulated: it holds a synthetic study, not a trial.[/]")
     say(
-        f"[green]The log verifies.[/] {report.entries} entries ({report.admitted} admitted, {report.refused} refused), "
-        f"{report.checkpoints} signed checkpoints, every hash, link, signature and ruling recomputed."
+        f"[green]The log verifies.[/] {report.entries} entries ({report.admitted} admitted, {report.refused} "
+        f"refused), {report.checkpoints} signed checkpoints, every hash, link, signature and ruling recomputed."
     )
     for source, gaps in report.gaps.items():
         told = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in gaps)
@@ -103,8 +101,8 @@ def tell_check(result: Replay) -> None:
         say(f"[red]{len(result.differences)} of {result.decisions} recorded decisions are not reproduced.[/]")
     else:
         say(
-            f"[green]The replay is equal.[/] {result.decisions} recorded decisions came out of {result.entries} entries "
-            "again, byte for byte."
+            f"[green]The replay is equal.[/] {result.decisions} recorded decisions came out of {result.entries} "
+            "entries again, byte for byte."
         )
     if result.pending:
         say(f"[yellow]{result.pending} decisions are due and not sealed yet.[/]")

@@ -111,7 +111,7 @@ class Line:
 
         ``progress`` is told how many events still wait, over all of them.
         """
-        waiting = {source: 0 for source in sources}
+        waiting = dict.fromkeys(sources, 0)
 
         def told(source: SourceId) -> Callable[[int], None]:
             def tell(count: int) -> None:
@@ -134,7 +134,7 @@ class Line:
 
 
 @asynccontextmanager
-async def line(home: Installation, url: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def line(home: Installation, url: str):  # type: ignore[no-untyped-def]
     """Open the outboxes and a connection; the root's own statements are delivered first."""
     client = await connect(url, "trail")
     post = Post(home)

@@ -40,12 +40,12 @@ def safe(text: object) -> str:
 
 def say(text: str) -> None:
     """A line to the person at the terminal, in rich's markup."""
-    out.print(text)
+    out.print(text, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """A line about something that is wrong, to standard error."""
-    err.print(f"[red]{safe(text)}[/]")
+    err.print(f"[red]{safe(text)}[/]", soft_wrap=True)
 
 
 def as_json(value: Any) -> None:
@@ -63,6 +63,6 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

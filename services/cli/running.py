@@ -8,17 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from rich.table import Table
 
 from services.audit.log import Log
 from services.cli import checking, show
 from services.cli.delivery import Post, line, settled
 from services.cli.demo import Player
 from services.cli.installation import Installation
-from services.cli.output import GOOD, WRONG, as_json, complain, coloured, out, progress, safe, say
+from services.cli.output import GOOD, WRONG, as_json, coloured, complain, out, progress, safe, say
 from services.cli.reading import reading
 from services.cli.sdtm import Study, read_study
 from services.cli.stack import Stack, broker_url
@@ -95,7 +97,8 @@ def submit_file(directory: Path, file: Path, *, wait: bool, json_: bool) -> int:
     count = sum(map(len, kept.values()))
     for grant in grants:
         say(
-            f"{safe(grant.data['source'])} had no key here: made one, and the root grants it ({safe(grant.data['holder'])})"
+            f"{safe(grant.data['source'])} had no key here: made one, and the root grants it "
+            f"({safe(grant.data['holder'])})"
         )
 
     async def deliver() -> tuple[bool, list[tuple[SourceId, Outcome]]]:
@@ -157,6 +160,7 @@ def _summary(study: Study, machine: Machine, posted: int, refused: Sequence[Outc
         "participants": study.participants,
         "sites": len(study.sites),
         "events": posted,
+        "repeated": len(study.drafts) - posted,
         "refused": [{"event": one.id, "index": one.index, "reason": one.reason} for one in refused],
         "decisions": len(decided),
         "standing": dict(sorted(Counter(one.standing for one in decided).items())),
@@ -179,7 +183,8 @@ def _summary(study: Study, machine: Machine, posted: int, refused: Sequence[Outc
 
 def _tell_import(study: Study, machine: Machine, summary: dict[str, Any]) -> None:
     say(
-        f"{summary['events']} events of {summary['participants']} participants at {summary['sites']} sites are sealed."
+        f"{summary['events']} events of {summary['participants']} participants at {summary['sites']} sites are "
+        f"sealed; {summary['repeated']} drafts repeated another word for word."
     )
     say(
         f"[bold]{summary['decisions']} decisions[/]: "
@@ -187,10 +192,13 @@ def _tell_import(study: Study, machine: Machine, summary: dict[str, Any]) -> Non
     )
     for name, counts in summary["laboratory"].items():
         say(f"  {name}: " + ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in counts.items()))
-    say(f"{study.later} rows are later than screening and not part of it. Not mapped, and why:")
-    for one in study.unmapped:
-        examples = f" (for instance {', '.join(one.examples)})" if one.examples else ""
-        say(f"  {one.count:>6}  {safe(one.domain)} {safe(one.what)}: {safe(one.why)}[dim]{safe(examples)}[/]")
+    say(f"{study.later} rows are later than screening and not part of it.")
+    table = Table("rows", "domain", "what", "why", title="Not mapped", title_justify="left")
+    for (domain, why), ones in groupby(study.unmapped, key=lambda one: (one.domain, one.why)):
+        found = list(ones)
+        what = ", ".join(f"{one.what} {one.count}" for one in found)
+        table.add_row(str(sum(one.count for one in found)), safe(domain), safe(what), safe(why))
+    out.print(table)
     for refused in summary["refused"][:20]:
         complain(f"entry {refused['index']}: refused, {refused['reason']}")
     missing = Counter(
@@ -247,7 +255,8 @@ def _tell_outcomes(outcomes: Sequence[tuple[SourceId, Outcome]], count: int, *, 
             complain(f"{source} event {one.sequence} (entry {one.index}) was refused: {one.reason}")
     admitted = sum(one.verdict == "admitted" for _, one in outcomes)
     say(
-        f"{len(outcomes)} of {count} events are sealed with a verified receipt: {admitted} admitted, {len(outcomes) - admitted} refused."
+        f"{len(outcomes)} of {count} events are sealed with a verified receipt: {admitted} admitted, "
+        f"{len(outcomes) - admitted} refused."
     )
     if not done:
         say("The rest waits in the outbox; run the same command again, with --wait.")

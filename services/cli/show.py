@@ -90,38 +90,40 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str) -> N
     if decision is not None and decision.entry is not None:
         signature = f", signed by entry {participant.signature}" if participant.signature else ", not signed"
         say(f"decision: entry {decision.entry}{signature}")
-    out.print(criteria_table(now.content.criteria, rules.protocol))
+    failed = [row for row in now.content.criteria if row.id in now.content.failed]
+    if failed:
+        say("\n[bold]Why[/]")
+        out.print(criteria(failed, rules.protocol))
     if now.content.blockers:
-        say("[bold]What is missing, most useful first[/]")
+        say("\n[bold]What is missing, most useful first[/]")
         for blocker in now.content.blockers:
             say(
-                f"  {safe(blocker.item)} ({safe(blocker.why)}): {safe(blocker.detail)} [dim]{', '.join(blocker.criteria)}[/]"
+                f"  {safe(blocker.item)} ({safe(blocker.why)}): {safe(blocker.detail)} "
+                f"[dim]{', '.join(blocker.criteria)}[/]"
             )
-    say("[bold]Everything sealed[/]")
+    say("\n[bold]All criteria[/], the registry's words and what was found")
+    out.print(criteria(now.content.criteria, rules.protocol))
+    say("\n[bold]Everything sealed[/]")
     for entry in entries:
         event = read_event(entry)
         if event is not None and event.envelope.subject == code:
-            mark = "[red]" if isinstance(event.data, DeviationRaised) else ""
-            say(
-                f"  {entry.index:>6}  {entry.header.sealed_at[:16]}  {mark}{safe(in_words(event))}{'[/]' if mark else ''}"
-            )
+            told = safe(in_words(event))
+            if isinstance(event.data, DeviationRaised):
+                told = f"[red]{told}[/]"
+            say(f"  {entry.index:>6}  {entry.header.sealed_at[:16]}  {told}")
 
 
-def criteria_table(criteria: Iterable[CriterionVerdict], protocol: Protocol) -> Table:
-    """The criteria with verdict, arithmetic and evidence, the registry's wording beside them."""
+def criteria(rows: Iterable[CriterionVerdict], protocol: Protocol) -> Table:
+    """Criteria with their verdicts: the registry's wording, the arithmetic, the entries it rests on."""
     wording = {row.id: row.registry for row in protocol.rows}
-    table = Table("", "registry", "verdict", "how", "evidence", "stale after", show_lines=True)
-    for row in criteria:
-        how = [*row.arithmetic, *(f"{gap.item}: {gap.why}" for gap in row.gaps)]
-        leaned = [f"assumes {', '.join(row.assumptions)}"] if row.assumptions else []
-        table.add_row(
-            row.id,
-            safe(wording.get(row.id, "")[:160]),
-            _verdict(row),
-            safe("\n".join(how + leaned)),
-            safe(", ".join(map(str, row.evidence))),
-            row.stale_after or "",
-        )
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        found = [*row.arithmetic, *(f"{gap.item}: {gap.why.replace('_', ' ')}" for gap in row.gaps)]
+        notes = [f"entries {', '.join(map(str, row.evidence))}"] if row.evidence else []
+        notes += [f"assumes {', '.join(row.assumptions)}"] if row.assumptions else []
+        notes += [f"stale after {row.stale_after}"] if row.stale_after else []
+        told = "\n".join(map(safe, found)) + (f"\n[dim]{safe('; '.join(notes))}[/]" if notes else "")
+        table.add_row("", _verdict(row), row.id, f"[italic]{safe(wording.get(row.id, ''))}[/]\n{told}")
     return table
 
 

@@ -198,7 +198,7 @@ def test_a_removed_checkpoint_is_noticed(copy: Path, heads: list[tuple[int, int,
 
 
 def test_a_rewritten_tail_with_correct_links_is_noticed(rows: list[Row], heads: list[tuple[int, int, str]]) -> None:
-    """The operator drops entry 150 and chains what follows anew: every link holds, the signed tree head does not."""
+    """The operator drops entry 150 and chains what follows anew: the links hold, the signed tree head does not."""
     kept = [read_entry(row.raw) for row in rows]
     chain = kept[:150]
     for old in kept[151:]:
