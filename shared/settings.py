@@ -37,4 +37,6 @@ class ServiceSettings(BaseSettings):
             known = json.loads(path.read_text("utf-8"))
             return {"trial": known["trial"], "log_key": known["log_key"]} | given
         except (OSError, ValueError, KeyError, TypeError):
-            raise TrailError(f"{path} cannot be read; begin the log with `trail init --data {path.parent}`") from None
+            raise TrailError(
+                f"{path} cannot be read; begin the log with `trail init --data {path.parent}`"
+            ) from None

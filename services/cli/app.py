@@ -24,8 +24,12 @@ shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there i
 app.add_typer(imports, name="import")
 app.add_typer(shows, name="show")
 
-Data = Annotated[Path, typer.Option("--data", help="The data directory of the trial.")]
+Data = Annotated[Path, typer.Option("--data", envvar="TRAIL_HOME", help="The data directory of the trial.")]
 Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", envvar="TRAIL_BROKER", help="Where the broker is, if `trail up` did not start it."),
+]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was sealed by this entry index or time.")]
 DEFAULT = Path(".trail")
 
@@ -36,6 +40,26 @@ def up(data: Data = DEFAULT) -> None:
     from services.cli.running import keep_up
 
     keep_up(data)
+
+
+@app.command()
+def init(data: Data = DEFAULT) -> None:
+    """Begin the log of a trial whose parts are started by something else, such as Docker Compose."""
+    from services.cli.apart import begin
+
+    begin(data)
+
+
+@app.command()
+def deliver(
+    data: Data = DEFAULT,
+    broker: Broker = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for every receipt.")] = False,
+) -> None:
+    """Deliver what the outboxes of this data directory still hold."""
+    from services.cli.apart import deliver_waiting
+
+    raise typer.Exit(deliver_waiting(data, broker, wait=wait))
 
 
 @app.command()
@@ -55,25 +79,27 @@ def demo(
 def submit(
     file: Annotated[Path, typer.Argument(help="Drafts of events, one JSON object a line.")],
     data: Data = DEFAULT,
+    broker: Broker = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for every receipt.")] = False,
     json_: Json = False,
 ) -> None:
     """Post events as a site does: through the outbox, drafts in, receipts out."""
     from services.cli.running import submit_file
 
-    raise typer.Exit(submit_file(data, file, wait=wait, json_=json_))
+    raise typer.Exit(submit_file(data, file, broker, wait=wait, json_=json_))
 
 
 @imports.command("sdtm")
 def import_sdtm(
     directory: Annotated[Path, typer.Argument(help="A folder of SDTM tables as SAS transport files (.xpt).")],
     data: Data = DEFAULT,
+    broker: Broker = None,
     json_: Json = False,
 ) -> None:
     """Post a study's SDTM screening data as events of its sites, and wait for the decisions."""
     from services.cli.running import import_study
 
-    raise typer.Exit(import_study(data, directory, json_=json_))
+    raise typer.Exit(import_study(data, directory, broker, json_=json_))
 
 
 @app.command()
@@ -133,11 +159,11 @@ def show_entry(
 
 
 @app.command()
-def doctor(data: Data = DEFAULT, json_: Json = False) -> None:
+def doctor(data: Data = DEFAULT, broker: Broker = None, json_: Json = False) -> None:
     """Say what is well and what is not with an installation, and what to do."""
     from services.cli.doctor import examine
 
-    raise typer.Exit(examine(data, json_=json_))
+    raise typer.Exit(examine(data, broker, json_=json_))
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ class Finding:
     what: str
 
 
-def examine(directory: Path, *, json_: bool = False) -> int:
+def examine(directory: Path, broker: str | None = None, *, json_: bool = False) -> int:
     """Look an installation over and say what to do."""
     home = Installation.open(directory)
-    findings = [*_files(home), *_log(home), *_outboxes(home), *asyncio.run(_broker(home))]
+    findings = [*_files(home), *_log(home), *_outboxes(home), *asyncio.run(_broker(home, broker))]
     if json_:
         as_json([asdict(finding) for finding in findings])
     else:
@@ -83,9 +83,9 @@ def _outboxes(home: Installation) -> Iterator[Finding]:
             )
 
 
-async def _broker(home: Installation) -> list[Finding]:
+async def _broker(home: Installation, given: str | None) -> list[Finding]:
     try:
-        url = broker_url(home.directory)
+        url = given or broker_url(home.directory)
         client = await connect(url, "doctor")
     except TrailError as error:
         return [Finding("note", f"the stack is down: {error}")]

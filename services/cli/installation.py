@@ -79,7 +79,8 @@ class Installation:
         ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
         must come out the same every time. Raises TrailError when the directory is in use.
         """
-        if directory.exists() and any(directory.iterdir()):
+        # Empty folders may be there: mount points of the volumes that a container keeps the parts in.
+        if any(not path.is_dir() for path in directory.rglob("*")):
             raise TrailError(f"{directory} is not empty; choose another with --data, or remove it first")
         text = files("shared.protocol").joinpath("nct06027853.yaml").read_text("utf-8")
         protocol = load_protocol(text)

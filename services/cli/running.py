@@ -85,7 +85,7 @@ def run_demo(directory: Path, seed: int) -> int:
     return max(verified, replayed)
 
 
-def submit_file(directory: Path, file: Path, *, wait: bool, json_: bool) -> int:
+def submit_file(directory: Path, file: Path, broker: str | None = None, *, wait: bool, json_: bool) -> int:
     """Put a file of drafts into the outboxes and deliver them."""
     home = Installation.open(directory)
     drafts = _read_drafts(file, home.trial)
@@ -102,7 +102,7 @@ def submit_file(directory: Path, file: Path, *, wait: bool, json_: bool) -> int:
         )
 
     async def deliver() -> tuple[bool, list[tuple[SourceId, Outcome]]]:
-        async with line(home, broker_url(home.directory)) as connected:
+        async with line(home, broker or broker_url(home.directory)) as connected:
             with progress("waiting for receipts", count) as advance:
                 done = await connected.deliver(
                     list(kept), timeout=None if wait else 2.0, progress=lambda left: advance(count - left)
@@ -119,12 +119,12 @@ def submit_file(directory: Path, file: Path, *, wait: bool, json_: bool) -> int:
     return WRONG if any(one.verdict == "refused" for _, one in outcomes) else GOOD
 
 
-def import_study(directory: Path, source: Path, *, json_: bool) -> int:
+def import_study(directory: Path, source: Path, broker: str | None = None, *, json_: bool) -> int:
     """Post an SDTM study's screening data and report the decisions it leads to."""
     with progress("reading SAS transport files", None):
         study = read_study(source)
     home = _open_or_create(directory)
-    with _stack_if_needed(home) as url:
+    with _stack_if_needed(home, broker) as url:
         outcomes = asyncio.run(_import(home, url, study.drafts))
     with reading(home) as read:
         machine = as_of(read.log.entries(), None)
@@ -285,8 +285,11 @@ def _stack(home: Installation) -> Iterator[Stack]:
 
 
 @contextmanager
-def _stack_if_needed(home: Installation) -> Iterator[str]:
-    """The broker's address of the stack that is running, or of one started for the meantime."""
+def _stack_if_needed(home: Installation, broker: str | None) -> Iterator[str]:
+    """The broker's address: the given one, that of the stack that is running, or of one started meanwhile."""
+    if broker is not None:
+        yield broker
+        return
     try:
         stack = Stack(home)
     except TrailError:

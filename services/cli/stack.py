@@ -26,7 +26,7 @@ class Stack:
     """Starts, watches and ends the processes of one data directory.
 
     A process that dies is started again, on the same port and data. One that cannot stay up stops the stack
-    with the sentence it left behind.
+    with the sentence it left behind; ``patience`` is how often in a row it may die young.
     """
 
     def __init__(self, installation: Installation, say: Callable[[str], None] = lambda _line: None) -> None:
@@ -38,6 +38,7 @@ class Stack:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
         self._quick: dict[str, int] = {}
+        self.patience = _MAX_QUICK
         self._port = _remembered_port(self._run / "broker.json")
 
     @property
@@ -70,7 +71,7 @@ class Stack:
                 continue
             quick = time.monotonic() - self._started[name] < _QUICK
             self._quick[name] = self._quick.get(name, 0) + 1 if quick else 1
-            if self._quick[name] > _MAX_QUICK:
+            if self._quick[name] > self.patience:
                 raise TrailError(f"{name} does not stay up: {self._last_words(name)}")
             self._say(f"{name} ended (exit code {process.returncode}); starting it again")
             self._start(name)

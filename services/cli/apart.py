@@ -1,0 +1,41 @@
+"""The commands for a stack whose parts something else starts, such as Docker Compose: init and deliver."""
+
+import asyncio
+from pathlib import Path
+
+from services.cli.delivery import line
+from services.cli.installation import Installation
+from services.cli.output import GOOD, WRONG, progress, safe, say
+from services.cli.stack import broker_url
+from shared.words import SourceId
+
+_WITHOUT_WAITING = 2.0
+
+
+def begin(directory: Path) -> None:
+    """Begin a log in a data directory, unless it holds one."""
+    if (directory / "trial.json").exists():
+        home = Installation.open(directory)
+        say(f"{safe(home.directory)} holds the log of {home.trial} already; nothing was changed.")
+    else:
+        home = Installation.create(directory)
+        say(f"[green]A log for {home.trial} has begun[/] in {safe(home.directory)}.")
+    say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
+
+
+def deliver_waiting(directory: Path, broker: str | None, *, wait: bool) -> int:
+    """Deliver every outbox of a data directory."""
+    home = Installation.open(directory)
+    paths = sorted((home.directory / "outbox").glob("*.sqlite"))
+    sources = [SourceId(path.stem.replace("-", "/", 1)) for path in paths]
+
+    async def deliver() -> bool:
+        async with line(home, broker or broker_url(home.directory)) as connected:
+            with progress("waiting for receipts", None):
+                return bool(await connected.deliver(sources, timeout=None if wait else _WITHOUT_WAITING))
+
+    if asyncio.run(deliver()):
+        say("Every event in the outboxes is sealed, with a verified receipt.")
+        return GOOD
+    say("[yellow]Some events wait in the outboxes still[/]; run the same command again, with --wait.")
+    return WRONG
