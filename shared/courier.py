@@ -119,7 +119,7 @@ class Courier:
     async def _keep_receipts(self) -> None:
         while True:
             texts = [await self._receipts.get()]
-            while not self._receipts.empty():
+            while not self._receipts.empty() and len(texts) < WINDOW:
                 texts.append(self._receipts.get_nowait())
             settled, faults = self._outbox.confirm(texts, self._log_key)
             for fault in faults:

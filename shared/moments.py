@@ -32,6 +32,7 @@ _MICROSECOND = timedelta(microseconds=1)
 UTC_ZONE = ZoneInfo("UTC")
 
 
+@lru_cache(maxsize=4096)
 def instant(text: str) -> datetime:
     """Read an RFC 3339 time with offset as an aware UTC datetime, cut to microseconds.
 
@@ -52,7 +53,7 @@ def instant(text: str) -> datetime:
 
 def stamp(moment: datetime) -> str:
     """Write an aware datetime the one way the log does: UTC, six decimals, ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

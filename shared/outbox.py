@@ -56,8 +56,13 @@ OUTBOX: Final = Table(
     Column("receipt", Text, nullable=True),
 )
 _WAITING: Final = select(OUTBOX).where(OUTBOX.c.receipt.is_(None)).order_by(OUTBOX.c.sequence)
-_BY_SIGNATURE: Final = select(OUTBOX.c.sequence, OUTBOX.c.payload).where(
-    OUTBOX.c.signature == bindparam("signature"), OUTBOX.c.receipt.is_(None)
+_BY_SIGNATURE: Final = select(OUTBOX.c.sequence, OUTBOX.c.payload, OUTBOX.c.signature).where(
+    OUTBOX.c.signature.in_(bindparam("signatures", expanding=True)), OUTBOX.c.receipt.is_(None)
+)
+_SETTLE: Final = (
+    update(OUTBOX)
+    .where(OUTBOX.c.sequence == bindparam("of"))
+    .values({name: bindparam(name) for name in ("idx", "verdict", "reason", "receipt")})
 )
 
 
@@ -186,31 +191,34 @@ class Outbox:
 
         A receipt that does not verify settles nothing: its event stays in the outbox and is sent again.
         """
-        settled, faults = 0, list[str]()
+        texts, faults = dict[str, str](), list[str]()
+        for text in receipts:
+            try:
+                texts[receipt_signature(text)] = text
+            except EvidenceError as error:
+                faults.append(str(error))
+        settled = []
         with self.engine.begin() as connection:
-            for text in receipts:
+            # A signature without a row was settled before, by an earlier copy of its receipt.
+            for row in connection.execute(_BY_SIGNATURE, {"signatures": list(texts)}).all():
+                text = texts[row.signature]
                 try:
-                    settled += self._confirm(connection, text, log)
+                    entry = open_receipt(text, row.payload, log).entry
                 except EvidenceError as error:
                     faults.append(str(error))
-        return settled, faults
-
-    def _confirm(self, connection: Connection, text: str, log: NoteKey) -> int:
-        row = connection.execute(_BY_SIGNATURE, {"signature": receipt_signature(text)}).one_or_none()
-        if row is None:
-            return 0  # settled before, by an earlier copy of this receipt
-        receipt = open_receipt(text, row.payload, log)
-        connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.sequence == row.sequence)
-            .values(
-                idx=receipt.entry.index,
-                verdict=receipt.entry.header.verdict,
-                reason=receipt.entry.header.reason,
-                receipt=text,
-            )
-        )
-        return 1
+                    continue
+                settled.append(
+                    {
+                        "of": row.sequence,
+                        "idx": entry.index,
+                        "verdict": entry.header.verdict,
+                        "reason": entry.header.reason,
+                        "receipt": text,
+                    }
+                )
+            if settled:
+                connection.execute(_SETTLE, settled)
+        return len(settled), faults
 
     def outcomes(self, sequences: Sequence[int]) -> list[Outcome]:
         """What became of these events, of those that are settled, in sequence order."""

@@ -121,7 +121,9 @@ def rule(
         source = ruling.envelope.source
         register.sources[source] = register.sources.get(source, Counter()).take(ruling.envelope.sequence)
         register.touched.add(("source", source))
-    return replace(ruling, reason=ruling.reason[:_REASON_LIMIT])
+    if len(ruling.reason) > _REASON_LIMIT:
+        return replace(ruling, reason=ruling.reason[:_REASON_LIMIT])
+    return ruling
 
 
 def _rule(

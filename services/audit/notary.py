@@ -23,7 +23,7 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log, LogHistory
 from services.audit.register import Register
 from services.audit.sealing import Batch, Sealing, Tail
-from services.audit.signatures import checked_beforehand, pool
+from services.audit.signatures import SignatureChecker
 from shared.checkpoint import Checkpoint, NoteKey, open_checkpoint
 from shared.entry import Arrival, Entry
 from shared.merkle import Frontier, newest_inclusion_proofs
@@ -68,8 +68,8 @@ class Notary:
             held.callback(self.log.close)
             self.checkpoints = Checkpoints.at(directory.parent / "checkpoints" / "checkpoints.sqlite")
             held.callback(self.checkpoints.close)
-            self._pool = pool()
-            held.callback(self._pool.shutdown)
+            self._checker = SignatureChecker()
+            held.callback(self._checker.close)
             self._tail = Tail()
             self._register = Register(trial)
             self._signed = 0
@@ -114,7 +114,7 @@ class Notary:
             history,
             key=self._key,
             now=self._clock(),
-            signature_holds=checked_beforehand(self._register, readings, self._pool),
+            signature_holds=self._checker.begin(self._register, readings),
             seen=history.seen,
         )
         try:

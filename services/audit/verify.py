@@ -15,7 +15,7 @@ from services.audit.admission import Reading, SignatureCheck, read_arrival, ref_
 from services.audit.log import Row
 from services.audit.register import Register, register_rows
 from services.audit.sealing import ticks_between
-from services.audit.signatures import checked_beforehand, pool
+from services.audit.signatures import SignatureChecker
 from shared.checkpoint import NoteKey, open_checkpoint
 from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, leaf_hash, read_entry
 from shared.envelope import MAX_EVENT_BYTES, Envelope, read_json
@@ -106,15 +106,14 @@ class Verifier:
     ) -> Report:
         """Verify rows (in index order) against the signed checkpoints and the notary's saved register."""
         heads = self._heads(checkpoints)
-        chunks = _read_chunks(rows)
-        with pool() as workers:
+        chunks, checker = _read_chunks(rows), SignatureChecker()
+        try:
             chunk = next(chunks, [])
-            holds = checked_beforehand(self._register, [one.reading for one in chunk if one.reading], workers)
+            holds = checker.begin(self._register, [one.reading for one in chunk if one.reading])
             while chunk and not self.report.faults:
                 # The next chunk's signatures are checked on the other core while this one is ruled on.
                 upcoming = next(chunks, [])
-                ahead = [one.reading for one in upcoming if one.reading]
-                holds_ahead = checked_beforehand(self._register, ahead, workers)
+                holds_ahead = checker.begin(self._register, [one.reading for one in upcoming if one.reading])
                 for one, following in zip(chunk, [*chunk[1:], *upcoming[:1], None], strict=False):
                     fault = self._one(one, following.entry if following else None, heads, holds)
                     if fault is not None:
@@ -123,6 +122,8 @@ class Verifier:
                 if progress is not None:
                     progress(self._tree.size)
                 chunk, holds = upcoming, holds_ahead
+        finally:
+            checker.close()
         if not self.report.faults:
             self._end(heads)
         if not self.report.faults and saved is not None:

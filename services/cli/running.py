@@ -95,7 +95,7 @@ def submit_file(directory: Path, file: Path, broker: str | None = None, *, wait:
     kept = post.put(drafts)
     post.close()
     count = sum(map(len, kept.values()))
-    for grant in grants:
+    for grant in [] if json_ else grants:
         say(
             f"{safe(grant.data['source'])} had no key here: made one, and the root grants it "
             f"({safe(grant.data['holder'])})"

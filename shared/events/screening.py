@@ -144,7 +144,7 @@ class Attested(SiteData):
     topic: Token
     answer: Answer
     on: Moment
-    occurred: Annotated[list[Moment], Field(max_length=50)] = []
+    occurred: list[Moment] = Field(default_factory=list, max_length=50)
     detail: Text | None = None
 
     def dated(self) -> dict[str, str]:

@@ -6,18 +6,20 @@ same library in the same transactions, the same bytes hashed.
 """
 
 import asyncio
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
 from rich.table import Table
 from sqlalchemy import insert
 
+from services.audit.checkpoints import Checkpoints
 from services.audit.log import _ENTRIES, _METADATA, Log
-from services.audit.signatures import WORKERS, pool
 from services.audit.verify import Verifier
 from services.cli.delivery import line
 from services.cli.installation import Installation
@@ -26,7 +28,7 @@ from services.cli.stack import Stack
 from services.cli.study import synthetic_study
 from services.screening.decide import ScreeningDecider
 from shared.database import sqlite
-from shared.decider import Machine
+from shared.decider import Machine, read_event
 from shared.drafts import Draft
 from shared.entry import Arrival, leaf_hash, read_entry, signature_bytes
 from shared.identities import ROOT_SOURCE
@@ -34,11 +36,13 @@ from shared.merkle import node_hash
 from shared.moments import stamp
 from shared.signing import verify_event
 from shared.words import SourceId
+from tests.golden.record import golden_path, read_golden
 from tests.inprocess import LOG_KEY, TRIAL, InProcess, seeded_key
 
 EVENTS = 10_000
 BATCH = 500
 ROUNDS = 3
+CORES = os.cpu_count() or 2
 SITE = SourceId("site/701")
 
 
@@ -72,8 +76,8 @@ def check_signatures(arrivals: Sequence[Arrival], public: bytes) -> None:
     def check(some: list[tuple[bytes, bytes]]) -> bool:
         return all(verify_event(public, signature, payload) for signature, payload in some)
 
-    with pool() as workers:
-        assert all(workers.map(check, [tasks[at::WORKERS] for at in range(WORKERS)]))
+    with ThreadPoolExecutor(CORES) as workers:
+        assert all(workers.map(check, [tasks[at::CORES] for at in range(CORES)]))
 
 
 def sealing() -> tuple[float, float]:
@@ -108,8 +112,6 @@ def sealing() -> tuple[float, float]:
 def verifying(directory: Path) -> tuple[float, float]:
     """Seconds to verify a whole log, and to hash and signature-check the same bytes."""
     log = Log.at(directory / "audit" / "log.sqlite", read_only=True)
-    from services.audit.checkpoints import Checkpoints  # noqa: PLC0415
-
     store = Checkpoints.at(directory / "checkpoints" / "checkpoints.sqlite", read_only=True)
     began = time.perf_counter()
     report = Verifier(TRIAL, LOG_KEY, lambda index: log.entry(index).raw).run(log.rows(), store.all())
@@ -121,10 +123,10 @@ def verifying(directory: Path) -> tuple[float, float]:
         arrival = read_entry(row.raw).arrival
         tasks.append((keys[arrival.key], signature_bytes(arrival.signature) or b"", arrival.payload))  # type: ignore[index]
     began = time.perf_counter()
-    with pool() as workers:
+    with ThreadPoolExecutor(CORES) as workers:
         shares = [
-            workers.submit(lambda some: all(verify_event(*task) for task in some), tasks[at::WORKERS])
-            for at in range(WORKERS)
+            workers.submit(lambda some: all(verify_event(*task) for task in some), tasks[at::CORES])
+            for at in range(CORES)
         ]
         level: list[bytes] = [leaf_hash(row.raw) for row in log.rows()]
         while len(level) > 1:
@@ -168,9 +170,6 @@ async def through_the_stack(home: Installation, url: str) -> tuple[float, list[f
 
 def deciding() -> tuple[float, float]:
     """Seconds to decide on the golden log, and to read and decode the same entries with no decision made."""
-    from shared.decider import read_event  # noqa: PLC0415
-    from tests.golden.record import golden_path, read_golden  # noqa: PLC0415
-
     entries = [entry for entry, _ in read_golden(golden_path())]
     machine = Machine(ScreeningDecider())
     began = time.perf_counter()
@@ -224,8 +223,8 @@ def main() -> None:
             stack.stop()
     p50, p99 = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]
     say(
-        f"end to end, publish to verified receipt, fsync on every commit: {rate:,.0f} events/s in bulk; one at a time "
-        f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
+        f"end to end, publish to verified receipt, fsync on every commit: {rate:,.0f} events/s in bulk; one at a "
+        f"time p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
     )
 
 
