@@ -9,10 +9,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -34,12 +33,11 @@ _SEQUENCE: Final = re.compile(r"[1-9][0-9]{0,15}")
 # Possessive, and a string that never ends is one too: no input makes this look at a byte twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_FIELDS: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "sequence", "trial", "data"})
-_OPTIONAL: Final = frozenset({"subject", "datacontenttype"})
+_REQUIRED: Final = frozenset({"specversion", "id", "source", "type", "time", "sequence", "trial", "data"})
+_FIELDS: Final = _REQUIRED | {"subject", "datacontenttype"}
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One event as its source wrote it; ``data`` is not yet judged against the catalogue."""
 
     id: str
@@ -102,12 +100,11 @@ def read_envelope(payload: bytes) -> Envelope:
     document = read_json(payload)
     if not isinstance(document, dict):
         raise RefusedError("the event is not a JSON object")
-    missing = sorted(_FIELDS - _OPTIONAL - document.keys())
-    if missing:
-        raise RefusedError(f"the event lacks {', '.join(missing)}")
-    unknown = sorted(document.keys() - _FIELDS - _OPTIONAL)
-    if unknown:
-        raise RefusedError(f"the event has a field that is not known: {_shown(unknown[0])}")
+    if not document.keys() >= _REQUIRED:
+        raise RefusedError(f"the event lacks {', '.join(sorted(_REQUIRED - document.keys()))}")
+    if not document.keys() <= _FIELDS:
+        unknown = min(document.keys() - _FIELDS)
+        raise RefusedError(f"the event has a field that is not known: {_shown(unknown)}")
     for name, value in document.items():
         if name != "data" and not isinstance(value, str):
             raise RefusedError(f"{name} must be a string")

@@ -8,9 +8,9 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from services.audit.register import Counter, Register
 from shared.entry import Arrival, Entry, digest_body, signature_bytes
@@ -44,18 +44,17 @@ class History(Protocol):
         """The leaf hash (hex) of an entry; None beyond the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A message read as far as its bytes alone allow. ``ref`` finds it again in the log's index."""
 
     arrival: Arrival
     envelope: Envelope | None
     refusal: str
     ref: int
+    signature: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """Admitted when ``reason`` is empty. ``counted``: the source's sequence number is used up."""
 
     reason: str
@@ -97,8 +96,8 @@ def read_arrival(arrival: Arrival) -> Reading:
         envelope = read_envelope(arrival.payload)
     except RefusedError as error:
         digest = hashlib.sha256(arrival.payload).hexdigest()
-        return Reading(arrival, None, str(error), ref_of(digest))
-    return Reading(arrival, envelope, "", ref_of(envelope.id))
+        return Reading(arrival, None, str(error), ref_of(digest), None)
+    return Reading(arrival, envelope, "", ref_of(envelope.id), signature_bytes(arrival.signature))
 
 
 def rule(
@@ -122,7 +121,7 @@ def rule(
         register.sources[source] = register.sources.get(source, Counter()).take(ruling.envelope.sequence)
         register.touched.add(("source", source))
     if len(ruling.reason) > _REASON_LIMIT:
-        return replace(ruling, reason=ruling.reason[:_REASON_LIMIT])
+        return ruling._replace(reason=ruling.reason[:_REASON_LIMIT])
     return ruling
 
 
@@ -139,7 +138,7 @@ def _rule(
         return Ruling(reading.refusal)
     try:
         event = _route(register, arrival, envelope)
-        identity = _signer(register, arrival, envelope, event, index, signature_holds)
+        identity = _signer(register, reading, envelope, event, index, signature_holds)
     except RefusedError as error:
         return Ruling(str(error), envelope)
     # From here on the source itself has spoken, so its sequence number counts even if the event is refused.
@@ -174,16 +173,16 @@ def _route(register: Register, arrival: Arrival, envelope: Envelope) -> EventTyp
 
 def _signer(
     register: Register,
-    arrival: Arrival,
+    reading: Reading,
     envelope: Envelope,
     event: EventType,
     index: LogIndex,
     signature_holds: SignatureCheck,
 ) -> Identity:
     """The identity whose signature holds and whose role allows this event type here."""
+    arrival, signature = reading.arrival, reading.signature
     if not arrival.key or not arrival.signature:
         raise RefusedError("the event is not signed: Trail-Key and Trail-Signature are both needed")
-    signature = signature_bytes(arrival.signature)
     if not _KEY.fullmatch(arrival.key) or signature is None:
         raise RefusedError("Trail-Key or Trail-Signature is malformed")
     if index == 0:

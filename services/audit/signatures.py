@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from services.audit.admission import Reading, SignatureCheck
 from services.audit.register import Register
-from shared.entry import signature_bytes
 from shared.signing import key_id, verify_event
 
 _GRANT = "trialtrail.identity.granted.v1"
@@ -31,9 +30,8 @@ class SignatureChecker:
         tasks = []
         for reading in readings:
             public = self._publics.get(reading.arrival.key)
-            signature = signature_bytes(reading.arrival.signature)
-            if reading.envelope is not None and public is not None and signature is not None:
-                tasks.append((public, signature, reading.arrival.payload))
+            if public is not None and reading.signature is not None:
+                tasks.append((public, reading.signature, reading.arrival.payload))
         shares = [self._pool.submit(_check, tasks[at :: self._workers]) for at in range(self._workers)]
         known: dict[tuple[bytes, bytes, bytes], bool] = {}
 

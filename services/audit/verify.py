@@ -313,5 +313,5 @@ def _reading_again(entry: Entry) -> Reading:
         except (RefusedError, KeyError, TypeError):
             return read_arrival(entry.arrival)
         if isinstance(length, int) and length > MAX_EVENT_BYTES and entry.header.reason == too_large(length):
-            return Reading(entry.arrival, None, too_large(length), ref_of(str(digest)))
+            return Reading(entry.arrival, None, too_large(length), ref_of(str(digest)), None)
     return read_arrival(entry.arrival)

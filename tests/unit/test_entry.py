@@ -141,7 +141,7 @@ NOT_CANONICAL = [
 
 @pytest.mark.parametrize("line", NOT_CANONICAL, ids=range(len(NOT_CANONICAL)))
 def test_a_header_in_any_other_form_is_no_header(line: bytes) -> None:
-    with pytest.raises(EvidenceError, match="^the entry's "):
+    with pytest.raises(EvidenceError, match=r"^the entry's "):
         read_entry(line + b"\n" + BODY)
 
 
