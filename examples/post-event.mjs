@@ -9,7 +9,7 @@
 //   TRAIL_SITE     701                          TRAIL_OUTBOX   a directory of this site's own, kept for good
 
 import { createHash, createPrivateKey, createPublicKey, randomBytes, sign, verify } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import fs from "node:fs";
 import { join } from "node:path";
 import { connect, headers } from "@nats-io/transport-node";
 import { jetstream } from "@nats-io/jetstream";
@@ -21,7 +21,7 @@ const sha256 = (...parts) => createHash("sha256").update(Buffer.concat(parts)).d
 
 // --- The key -------------------------------------------------------------------------------------------------
 
-const key = createPrivateKey(readFileSync(TRAIL_KEY));
+const key = createPrivateKey(fs.readFileSync(TRAIL_KEY));
 const publicKey = Buffer.from(createPublicKey(key).export({ format: "jwk" }).x, "base64url"); // 32 raw bytes
 const keyId = sha256(publicKey).subarray(0, 16).toString("hex");
 
@@ -37,14 +37,14 @@ function signature(payload) {
 // --- The outbox: <sequence>.event as it was signed, <sequence>.receipt once the log has sealed it ----------------
 
 function keep(name, content) {
-  const file = openSync(join(TRAIL_OUTBOX, name), "wx"); // never over an existing one: a number is used once
-  writeSync(file, content);
-  fsyncSync(file);
-  closeSync(file);
+  const file = fs.openSync(join(TRAIL_OUTBOX, name), "wx"); // never over an existing one: a number is used once
+  fs.writeSync(file, content);
+  fs.fsyncSync(file);
+  fs.closeSync(file);
 }
 
 const numbers = () =>
-  readdirSync(TRAIL_OUTBOX)
+  fs.readdirSync(TRAIL_OUTBOX)
     .filter((name) => name.endsWith(".event"))
     .map((name) => parseInt(name))
     .sort((a, b) => a - b);
@@ -58,6 +58,7 @@ function uuid7() {
 }
 
 function write(sequence) {
+  JSON.parse(data); // throws here, before a number is used up
   const event = {
     specversion: "1.0",
     id: uuid7(),
@@ -70,12 +71,14 @@ function write(sequence) {
     data: "@",
   };
   // The data as it was given, not parsed and printed again: 1.10 stays 1.10.
-  keep(`${sequence}.event`, JSON.stringify(event).replace('"@"', () => data));
+  const payload = Buffer.from(JSON.stringify(event).replace('"@"', () => data));
+  if (payload.length > 60_000) throw new Error(`the event is ${payload.length} bytes long; send it in parts`);
+  keep(`${sequence}.event`, payload);
 }
 
-// --- The receipt: a proof that the log's signed tree holds this very event (c2sp.org/tlog-proof) ------------------
+// --- The receipt: a proof that the log's signed tree holds this very event (c2sp.org/tlog-proof) ----------------
 
-// Returns the entry's header, which says where the event is sealed and how it was ruled; throws if it proves nothing.
+// Returns the entry's header, which says where the event is sealed and how it was ruled; throws if it proves none.
 function openReceipt(text, payload) {
   const split = text.indexOf("\n\n");
   const [, extra, , ...path] = text.slice(0, split).split("\n");
@@ -118,55 +121,63 @@ function openCheckpoint(note) {
 
 // --- Posting ---------------------------------------------------------------------------------------------------
 
-mkdirSync(TRAIL_OUTBOX, { recursive: true });
+fs.mkdirSync(TRAIL_OUTBOX, { recursive: true });
 if (type) write((numbers().at(-1) ?? 0) + 1);
 
-const broker = await connect({ servers: TRAIL_BROKER, name: `site ${TRAIL_SITE}`, maxReconnectAttempts: -1 });
-// Listen before sending: a receipt that nobody hears is sent again only when the event is.
-const receipts = broker.subscribe(`receipt.${TRAIL_TRIAL}.site.${TRAIL_SITE}`);
+// Events of earlier runs that have no receipt yet as well: nothing is lost, whatever broke off.
+const waiting = new Map(
+  numbers()
+    .filter((number) => !fs.existsSync(join(TRAIL_OUTBOX, `${number}.receipt`)))
+    .map((number) => [number, fs.readFileSync(join(TRAIL_OUTBOX, `${number}.event`))]),
+);
+let wake = () => {};
 
-// Oldest first, and those of earlier runs that have no receipt yet as well: nothing is lost, whatever broke off.
-for (const number of numbers().filter((one) => !existsSync(join(TRAIL_OUTBOX, `${one}.receipt`)))) {
-  await deliver(number);
-}
-await broker.drain();
-
-async function deliver(number) {
-  const payload = readFileSync(join(TRAIL_OUTBOX, `${number}.event`));
-  const event = JSON.parse(payload);
-  const send = async () => {
-    const marks = headers();
-    // A new mark each time. With the old one the broker would swallow the repeat, and no receipt would come; the
-    // log itself knows the event again by its bytes.
-    marks.set("Nats-Msg-Id", `${event.id}.${Date.now()}`);
-    marks.set("Content-Type", CONTENT_TYPE);
-    marks.set("Trail-Key", keyId);
-    marks.set("Trail-Signature", signature(payload));
-    const route = event.type.split(".").slice(1, 3).join(".");
-    const subject = `intake.${TRAIL_TRIAL}.site.${TRAIL_SITE}.${route}`;
-    await jetstream(broker).publish(subject, payload, {
-      headers: marks,
-      expect: { streamName: `INTAKE_${TRAIL_TRIAL}` },
-    });
-  };
-  // The broker's acknowledgement is not a record; only the log's receipt is. Until it comes, send again.
-  const again = setInterval(() => send().catch(() => {}), 5000);
-  await send().catch(() => {});
-  for await (const message of receipts) {
-    const text = message.string();
+function settle(text) {
+  for (const [number, payload] of waiting) {
     let header;
     try {
       header = openReceipt(text, payload);
     } catch {
       continue; // of another event of this site, or forged: it settles nothing here
     }
-    clearInterval(again);
     keep(`${number}.receipt`, text);
-    console.log(JSON.stringify({ sequence: number, id: event.id, ...pick(header) }));
-    break;
+    waiting.delete(number);
+    const { index, verdict, reason, sealed_at } = header;
+    console.log(JSON.stringify({ sequence: number, index, verdict, reason, sealed_at }));
+    if (verdict === "refused") process.exitCode = 1;
   }
+  if (waiting.size === 0) wake();
 }
 
-function pick({ index, verdict, reason, sealed_at }) {
-  return { index, verdict, reason, sealed_at };
+async function send(payload, attempt) {
+  const { id, type: name } = JSON.parse(payload);
+  const marks = headers();
+  // The broker swallows a repeat of the same mark for two minutes, and with it the wish for a receipt that got
+  // lost; the log knows a repeated event by its bytes.
+  marks.set("Nats-Msg-Id", attempt === 1 ? id : `${id}.${attempt}`);
+  marks.set("Content-Type", CONTENT_TYPE);
+  marks.set("Trail-Key", keyId);
+  marks.set("Trail-Signature", signature(payload));
+  const route = name.split(".").slice(1, 3).join(".");
+  const subject = `intake.${TRAIL_TRIAL}.site.${TRAIL_SITE}.${route}`;
+  const expect = { streamName: `INTAKE_${TRAIL_TRIAL}` };
+  await jetstream(broker).publish(subject, payload, { headers: marks, expect });
 }
+
+const broker = await connect({ servers: TRAIL_BROKER, name: `site ${TRAIL_SITE}`, maxReconnectAttempts: -1 });
+// Listen before sending: the receipt comes once for each time that the event is sent.
+const heard = (_error, message) => settle(message.string());
+broker.subscribe(`receipt.${TRAIL_TRIAL}.site.${TRAIL_SITE}`, { callback: heard });
+
+// The broker's acknowledgement is not a record; only the log's receipt is. Until it comes, send again, in order.
+for (let attempt = 1; waiting.size > 0; attempt += 1) {
+  for (const payload of [...waiting.values()]) {
+    await send(payload, attempt).catch((error) => console.error(`not sent, will be tried again: ${error.message}`));
+  }
+  await new Promise((resolve) => {
+    wake = resolve;
+    if (waiting.size === 0) resolve();
+    setTimeout(resolve, 5000).unref();
+  });
+}
+await broker.drain();

@@ -8,6 +8,7 @@ import hashlib
 import os
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,31 +192,32 @@ class Outbox:
 
         A receipt that does not verify settles nothing: its event stays in the outbox and is sent again.
         """
-        texts, faults = dict[str, str](), list[str]()
+        texts, faults = defaultdict[str, list[str]](list), list[str]()
         for text in receipts:
             try:
-                texts[receipt_signature(text)] = text
+                texts[receipt_signature(text)].append(text)
             except EvidenceError as error:
                 faults.append(str(error))
         settled = []
         with self.engine.begin() as connection:
             # A signature without a row was settled before, by an earlier copy of its receipt.
             for row in connection.execute(_BY_SIGNATURE, {"signatures": list(texts)}).all():
-                text = texts[row.signature]
-                try:
-                    entry = open_receipt(text, row.payload, log).entry
-                except EvidenceError as error:
-                    faults.append(str(error))
-                    continue
-                settled.append(
-                    {
-                        "of": row.sequence,
-                        "idx": entry.index,
-                        "verdict": entry.header.verdict,
-                        "reason": entry.header.reason,
-                        "receipt": text,
-                    }
-                )
+                for text in texts[row.signature]:  # a forged one beside it must not displace the genuine one
+                    try:
+                        entry = open_receipt(text, row.payload, log).entry
+                    except EvidenceError as error:
+                        faults.append(str(error))
+                        continue
+                    settled.append(
+                        {
+                            "of": row.sequence,
+                            "idx": entry.index,
+                            "verdict": entry.header.verdict,
+                            "reason": entry.header.reason,
+                            "receipt": text,
+                        }
+                    )
+                    break
             if settled:
                 connection.execute(_SETTLE, settled)
         return len(settled), faults

@@ -115,6 +115,8 @@ def rule(
         register.touched.add(("log", ""))
     if isinstance(ruling.data, Opened | Ticked):
         register.ticked = sealed_at
+        if isinstance(ruling.data, Opened):
+            register.clock = sealed_at  # a simulated log's time begins where sealed time does, never before
         register.touched.add(("log", ""))
     if ruling.counted and ruling.envelope is not None:
         source = ruling.envelope.source
@@ -283,7 +285,6 @@ def _take(register: Register, envelope: Envelope, data: Data, identity: Identity
             if index != 0:
                 raise RefusedError("the log is already open")
             register.opened = data
-            register.clock = envelope.time
             register.touched.add(("log", ""))
         case Granted():
             known = register.identities.get(_granted_key(data))

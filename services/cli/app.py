@@ -3,14 +3,13 @@
 Exit codes: 0 good, 1 something is wrong with what was looked at, 2 could not run.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from services.cli.output import COULD_NOT_RUN, GOOD, WRONG, complain
+from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
 
 app = typer.Typer(
@@ -169,21 +168,13 @@ def doctor(data: Data = DEFAULT, broker: Broker = None, json_: Json = False) -> 
 def main() -> None:
     """Run the command; every error ends in a sentence and an exit code."""
     try:
-        app(standalone_mode=False)
+        app()
     except EvidenceError as error:
         complain(str(error))
         sys.exit(WRONG)
     except (TrailError, OSError) as error:
         complain(str(error))
         sys.exit(COULD_NOT_RUN)
-    except json.JSONDecodeError as error:
-        complain(str(error))
-        sys.exit(COULD_NOT_RUN)
-    except typer.Exit as exit_:
-        sys.exit(exit_.exit_code)
-    except typer.Abort:
-        sys.exit(COULD_NOT_RUN)
-    sys.exit(GOOD)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_a_note_is_its_text_an_empty_line_and_a_signature_line() -> None:
     assert open_note(note, NoteKey("n", KEY.public)) == "a\nb\n"
 
 
-@pytest.mark.parametrize("at", range(0, len(TEXT), 7))
+@pytest.mark.parametrize("at", range(0, len(TEXT) - 1, 7))
 def test_a_changed_text_is_refused(at: int) -> None:
     changed = TEXT[:at] + chr(ord(TEXT[at]) ^ 1) + TEXT[at + 1 :]
     assert_refused(f"{changed}\n{SIGNATURE}", "the signature of PeterNeumann", NoteKey.parse(NEUMANN))

@@ -1,4 +1,4 @@
-"""A receipt proves, with the event's bytes and the log's key alone, that an event is sealed and how it was ruled."""
+"""A receipt proves, with the event's bytes and the log's key alone, that it is sealed and how it was ruled."""
 
 import base64
 import json

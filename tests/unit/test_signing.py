@@ -115,7 +115,7 @@ def test_a_passphrase_for_a_key_that_has_none_is_refused(tmp_path: Path) -> None
 
 
 def test_a_lost_key_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(TrailError, match="there is no key at .*; restore it from its back-up"):
+    with pytest.raises(TrailError, match=r"there is no key at .*; restore it from its back-up"):
         SigningKey.load(tmp_path / "lost.pem")
 
 
