@@ -7,13 +7,13 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1.http import from_json
 
-from shared.envelope import read_envelope
+from shared.envelope import read_envelope, write_envelope
 from shared.moments import instant
 from tests.unit.test_envelope import EVENT, EVENT_ID, GOLDEN
 
 
 def test_the_cloudevents_sdk_reads_the_same_attributes() -> None:
-    event = JSONFormat().read(CloudEvent, GOLDEN)
+    event = JSONFormat().read(CloudEvent, write_envelope(**EVENT))
     assert (event.get_id(), event.get_source(), event.get_type()) == (EVENT_ID, "site/701", EVENT["type_"])
     assert (event.get_specversion(), event.get_subject(), event.get_time()) == (
         "1.0",
@@ -25,7 +25,7 @@ def test_the_cloudevents_sdk_reads_the_same_attributes() -> None:
 
 
 def test_the_cloudevents_sdks_older_reader_agrees() -> None:
-    event = from_json(GOLDEN)
+    event = from_json(write_envelope(**EVENT))
     assert {name: event[name] for name in ("id", "source", "subject", "sequence", "trial", "time")} == {
         name: value for name, value in json.loads(GOLDEN).items() if name not in {"data", "type", "specversion"}
     }
