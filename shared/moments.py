@@ -85,11 +85,12 @@ def span(text: str, zone: ZoneInfo) -> Span:
     try:
         if hour is not None:
             clock = f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}"
-            aware = datetime.fromisoformat(clock + ("+00:00" if offset == "Z" else offset or ""))
+            read = datetime.fromisoformat(clock + ("+00:00" if offset == "Z" else offset or ""))
+            starts = [read.astimezone(UTC)]
             if offset is None:
-                aware = aware.replace(tzinfo=zone)
-            start = aware.astimezone(UTC)
-            return Span(start, start + (timedelta(seconds=1) if second else timedelta(minutes=1)))
+                # When clocks are set back an hour comes twice, and nobody recorded which of the two was meant.
+                starts = sorted(read.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+            return Span(starts[0], starts[-1] + (timedelta(seconds=1) if second else timedelta(minutes=1)))
         first = date(int(year), int(month or 1), int(day or 1))
         if day is not None:
             after = first + timedelta(days=1)

@@ -13,6 +13,8 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import CONNECT_TIMEOUT
 from shared.words import TrailError
@@ -94,6 +96,13 @@ def run(build: Callable[[], Service]) -> int:
     try:
         service = build()
         asyncio.run(service.app.run())
+    except ValidationError as error:
+        missing = ", ".join(f"TRAIL_{fault['loc'][0]}".upper() for fault in error.errors() if fault["loc"])
+        log.critical("could not run", error=f"set these environment variables, or TRAIL_HOME: {missing}")
+        return 2
+    except SQLAlchemyError as error:
+        log.critical("could not run", error=f"the service's database cannot be used: {error}")
+        return 2
     except TrailError as error:
         log.critical("could not run", error=str(error))
         return 2

@@ -143,3 +143,26 @@ def test_a_receipt_that_another_log_has_signed_settles_nothing(post: Post, syste
     with pytest.raises(subprocess.TimeoutExpired):
         post(*registered, timeout=12, TRAIL_LOG_KEY=other.log_key.vkey())
     assert [path.name for path in (tmp_path / "outbox").iterdir()] == ["1.event"]
+
+
+def test_the_readmes_client_posts_an_event_and_prints_its_receipt(
+    example: Path, post: Post, system: Local, tmp_path: Path
+) -> None:
+    hello = Path(shutil.copy(_EXAMPLE.with_name("hello.mjs"), example.parent))
+    settings = {"TRAIL_BROKER": system.url, "TRAIL_KEY": str(tmp_path / "site.pem")}
+    done = subprocess.run(
+        ["node", str(hello)],
+        env=dict(os.environ) | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, _, index = done.stdout.split("\n")[:3]
+    assert first == "c2sp.org/tlog-proof@v1"
+    log = Log.at(system.home.log_path, read_only=True)
+    entry = log.entry(int(index.removeprefix("index ")))
+    log.close()
+    assert entry.admitted
+    assert open_receipt(done.stdout.removesuffix("\n"), entry.body, system.home.log_key).entry.raw == entry.raw

@@ -255,3 +255,9 @@ def test_months_move_by_exactly_that_many_and_keep_the_day_where_they_can(day: d
 )
 def test_an_anniversary_of_29_february_is_1_march_in_other_years(day: str, years: int, later: str) -> None:
     assert add_years(date.fromisoformat(day), years) == date.fromisoformat(later)
+
+
+def test_an_hour_that_comes_twice_could_be_either() -> None:
+    told = span("2026-11-01T01:30", ZoneInfo("America/New_York"))
+    assert (told.first, told.end) == (instant("2026-11-01T05:30:00Z"), instant("2026-11-01T06:31:00Z"))
+    assert span("2026-11-01T01:30-05:00", ZoneInfo("America/New_York")).first == instant("2026-11-01T06:30:00Z")
