@@ -81,7 +81,7 @@ class AuditService:
         # In a thread, so that the connection is kept alive while we compute.
         sealed: Sealed = await asyncio.to_thread(self.notary.seal, arrivals, tick=tick)
         await self._mirror.publish(sealed.entries, sealed.note)
-        for arrival, receipt in sealed.receipts:
+        for arrival, receipt in await asyncio.to_thread(lambda: sealed.receipts):
             subject = self.topology.receipt_for(arrival.subject)
             if subject is not None:
                 await self._client.publish(subject, receipt.encode())

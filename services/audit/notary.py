@@ -14,8 +14,8 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 from services.audit.admission import read_arrival
@@ -26,22 +26,24 @@ from services.audit.sealing import Batch, Sealing, Tail
 from services.audit.signatures import SignatureChecker
 from shared.checkpoint import Checkpoint, NoteKey, open_checkpoint
 from shared.entry import Arrival, Entry
-from shared.merkle import Frontier, newest_inclusion_proofs
+from shared.merkle import newest_inclusion_proofs
 from shared.receipt import write_receipt
 from shared.signing import SigningKey
 from shared.words import EvidenceError, LogIndex, TrailError
 
 
-@dataclass(frozen=True, slots=True)
 class Sealed:
-    """What sealing a batch led to: the new entries, the checkpoint over them, a receipt a message.
+    """What sealing a batch led to: the new entries, and the checkpoint over them."""
 
-    ``receipts`` holds (arrival's subject, event's receipt) for every message of the batch, repeats included.
-    """
+    def __init__(self, entries: list[Entry], note: str, receipts: Callable[[], list[tuple[Arrival, str]]]) -> None:
+        self.entries = entries
+        self.note = note
+        self._make_receipts = receipts
 
-    entries: list[Entry]
-    note: str
-    receipts: list[tuple[Arrival, str]]
+    @cached_property
+    def receipts(self) -> list[tuple[Arrival, str]]:
+        """(message, its event's receipt) for every message of the batch, repeats included; made when asked for."""
+        return self._make_receipts()
 
 
 class Notary:
@@ -106,6 +108,8 @@ class Notary:
         When the database fails, nothing is sealed, the register is read again, and the error goes to the
         caller, who will be given the same messages again.
         """
+        # First of all, so that the other core has something to do while this one reads.
+        signature_holds = self._checker.begin(self._register, arrivals)
         readings = [read_arrival(arrival) for arrival in arrivals]
         history = LogHistory(self.log, readings)
         sealing = Sealing(
@@ -114,7 +118,7 @@ class Notary:
             history,
             key=self._key,
             now=self._clock(),
-            signature_holds=self._checker.begin(self._register, readings),
+            signature_holds=signature_holds,
             seen=history.seen,
         )
         try:
@@ -125,11 +129,11 @@ class Notary:
         except BaseException:
             self._load()
             raise
-        before = self._tail.tree
         self._tail = sealing.batch.tail
         if self.size > self._signed:  # also when signing an earlier batch failed and this one is all repeats
             self._sign()
-        return Sealed(sealing.batch.entries, self._note, self._receipts(before, sealing.batch, arrivals))
+        note, batch = self._note, sealing.batch
+        return Sealed(batch.entries, note, lambda: self._receipts(batch, note, arrivals))
 
     def receipts_of(self, indices: Iterable[LogIndex]) -> dict[LogIndex, str]:
         """Receipts of any sealed entries, each proven in the first checkpoint that covers it."""
@@ -143,13 +147,13 @@ class Notary:
             made[index] = write_receipt(entries[index - follows], proofs[index - follows], note)
         return made
 
-    def _receipts(self, before: Frontier, batch: Batch, arrivals: Sequence[Arrival]) -> list[tuple[Arrival, str]]:
-        proofs = newest_inclusion_proofs(before, [entry.leaf for entry in batch.entries])
+    def _receipts(self, batch: Batch, note: str, arrivals: Sequence[Arrival]) -> list[tuple[Arrival, str]]:
+        proofs = newest_inclusion_proofs(batch.before, [entry.leaf for entry in batch.entries])
         by_intake = {arrival.intake: arrival for arrival in arrivals}
         receipts = []
         for entry, proof in zip(batch.entries, proofs, strict=True):
             if entry.header.intake:
-                receipt = write_receipt(entry, proof, self._note)
+                receipt = write_receipt(entry, proof, note)
                 receipts.append((by_intake[entry.header.intake], receipt))
         # A repeat may repeat a message of this very batch, which is signed by now.
         again = self.receipts_of({index for _, index in batch.repeats})

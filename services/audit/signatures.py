@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from services.audit.admission import Reading, SignatureCheck
+from services.audit.admission import SignatureCheck
 from services.audit.register import Register
+from shared.entry import Arrival, signature_bytes
+from shared.envelope import read_envelope
 from shared.signing import key_id, verify_event
-
-_GRANT = "trialtrail.identity.granted.v1"
+from shared.words import RefusedError
 
 
 class SignatureChecker:
@@ -24,14 +25,15 @@ class SignatureChecker:
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="verify")
         self._publics: dict[str, bytes] = {}
 
-    def begin(self, register: Register, readings: Sequence[Reading]) -> SignatureCheck:
+    def begin(self, register: Register, arrivals: Sequence[Arrival]) -> SignatureCheck:
         """Begin to check a batch; the answer waits for the threads when it is first asked."""
-        self._learn(register, readings)
+        self._learn(register, arrivals)
         tasks = []
-        for reading in readings:
-            public = self._publics.get(reading.arrival.key)
-            if public is not None and reading.signature is not None:
-                tasks.append((public, reading.signature, reading.arrival.payload))
+        for arrival in arrivals:
+            public = self._publics.get(arrival.key)
+            signature = None if public is None else signature_bytes(arrival.signature)
+            if public is not None and signature is not None:
+                tasks.append((public, signature, arrival.payload))
         shares = [self._pool.submit(_check, tasks[at :: self._workers]) for at in range(self._workers)]
         known: dict[tuple[bytes, bytes, bytes], bool] = {}
 
@@ -47,14 +49,14 @@ class SignatureChecker:
         """End the threads."""
         self._pool.shutdown()
 
-    def _learn(self, register: Register, readings: Sequence[Reading]) -> None:
+    def _learn(self, register: Register, arrivals: Sequence[Arrival]) -> None:
         if len(self._publics) < len(register.identities):
             self._publics |= {one.key: one.public for one in register.identities.values()}
-        for reading in readings:
-            if reading.envelope is not None and reading.envelope.type == _GRANT:
+        for arrival in arrivals:
+            if arrival.subject.endswith(".identity.granted"):
                 try:
-                    public = base64.b64decode(reading.envelope.data["public_key"], validate=True)
-                except (KeyError, TypeError, ValueError):
+                    public = base64.b64decode(read_envelope(arrival.payload).data["public_key"], validate=True)
+                except (RefusedError, KeyError, TypeError, ValueError):
                     continue  # admission will say what is wrong with it
                 self._publics.setdefault(key_id(public), public)
 

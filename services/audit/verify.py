@@ -78,6 +78,16 @@ class _Past:
         return leaf_hash(self._entry_at(index)).hex() if index < self.size else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A stored row read as far as its bytes allow; ``problem`` says why there is no entry."""
+
+    row: Row
+    entry: Entry | None
+    reading: Reading | None
+    problem: str = ""
+
+
 class Verifier:
     """Verifies one log from entry 0 on.
 
@@ -106,14 +116,13 @@ class Verifier:
     ) -> Report:
         """Verify rows (in index order) against the signed checkpoints and the notary's saved register."""
         heads = self._heads(checkpoints)
-        chunks, checker = _read_chunks(rows), SignatureChecker()
+        checker = SignatureChecker()
         try:
-            chunk = next(chunks, [])
-            holds = checker.begin(self._register, [one.reading for one in chunk if one.reading])
+            chunks = self._read_chunks(rows, checker)
+            chunk, holds = next(chunks, _NOTHING)
             while chunk and not self.report.faults:
                 # The next chunk's signatures are checked on the other core while this one is ruled on.
-                upcoming = next(chunks, [])
-                holds_ahead = checker.begin(self._register, [one.reading for one in upcoming if one.reading])
+                upcoming, holds_ahead = next(chunks, _NOTHING)
                 for one, following in zip(chunk, [*chunk[1:], *upcoming[:1], None], strict=False):
                     fault = self._one(one, following.entry if following else None, heads, holds)
                     if fault is not None:
@@ -152,9 +161,25 @@ class Verifier:
         self.report.checkpoints = len(heads)
         return heads
 
+    def _read_chunks(
+        self, rows: Iterable[Row], checker: SignatureChecker
+    ) -> Iterator[tuple[list[_Read], SignatureCheck]]:
+        """Rows read as far as their bytes allow, a chunk at a time, with their signatures under way."""
+        stored = iter(rows)
+        while chunk := list(islice(stored, _CHUNK)):
+            parsed = [_entry_of(row) for row in chunk]
+            holds = checker.begin(self._register, [entry.arrival for _, entry, _ in parsed if entry is not None])
+            yield (
+                [
+                    _Read(row, entry, None if entry is None else _reading_again(entry), problem)
+                    for row, entry, problem in parsed
+                ],
+                holds,
+            )
+
     def _one(
         self,
-        one: "_Read",
+        one: _Read,
         following: Entry | None,
         heads: dict[int, tuple[int, bytes]],
         holds: SignatureCheck,
@@ -280,28 +305,14 @@ class Verifier:
         self.report.faults.append(Fault(index, what))
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A stored row read as far as its bytes allow; ``problem`` says why there is no entry."""
-
-    row: Row
-    entry: Entry | None
-    reading: Reading | None
-    problem: str = ""
+_NOTHING: tuple[list[_Read], SignatureCheck] = ([], lambda *_: False)
 
 
-def _read_chunks(rows: Iterable[Row]) -> Iterator[list[_Read]]:
-    stored = iter(rows)
-    while chunk := list(islice(stored, _CHUNK)):
-        yield [_read(row) for row in chunk]
-
-
-def _read(row: Row) -> _Read:
+def _entry_of(row: Row) -> tuple[Row, Entry | None, str]:
     try:
-        entry = read_entry(row.raw)
+        return row, read_entry(row.raw), ""
     except EvidenceError as error:
-        return _Read(row, None, None, str(error))
-    return _Read(row, entry, _reading_again(entry))
+        return row, None, str(error)
 
 
 def _reading_again(entry: Entry) -> Reading:
