@@ -8,6 +8,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER, Topology
 from shared.checkpoint import NoteKey
@@ -121,7 +122,12 @@ class Courier:
             texts = [await self._receipts.get()]
             while not self._receipts.empty() and len(texts) < WINDOW:
                 texts.append(self._receipts.get_nowait())
-            settled, faults = self._outbox.confirm(texts, self._log_key)
+            try:
+                settled, faults = self._outbox.confirm(texts, self._log_key)
+            except SQLAlchemyError as error:
+                # Dropped receipts come again, because their events are sent again.
+                _log.warning("receipts could not be kept; their events will be sent again", error=str(error))
+                continue
             for fault in faults:
                 _log.error("a receipt was not accepted; its event will be sent again", error=fault)
             if settled:

@@ -17,7 +17,7 @@ from shared.checkpoint import NoteKey
 from shared.courier import Courier
 from shared.decider import Decider, DeciderStore
 from shared.entry import read_entry
-from shared.service import broker_for, fetch_patiently, raw_batch, started
+from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, started
 from shared.settings import ServiceSettings
 from shared.signing import SigningKey
 from shared.words import TrailError
@@ -31,7 +31,7 @@ class DeciderService:
     """Feeds a decider with sealed entries and posts what it decides."""
 
     def __init__(self, decider: Decider, name: str, settings: ServiceSettings) -> None:
-        self.fatal: TrailError | None = None
+        self.fatal: FatalError | None = None
         self._log = structlog.get_logger(name)
         self._key = SigningKey.load(settings.key)
         self._log_key = NoteKey.parse(settings.log_key)
@@ -92,10 +92,9 @@ class DeciderService:
             self._machine, self._seals = self._store.load(self._log_key)
             self._held.clear()
             await message.nack(delay=RETRY_AFTER)
-        except TrailError as error:
-            self._log.critical("stopping: nothing more will be decided", error=str(error))
-            self.fatal = error
-            self.app.exit()
+        except Exception as error:
+            # Evidence that contradicts itself, or a defect of ours: either way nothing more may be decided.
+            self._stop_for(error)
         else:
             await self._acknowledge()
 
@@ -135,6 +134,15 @@ class DeciderService:
                 await self._courier.send()
             except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
                 self._log.warning("sending will be tried again", error=str(error))
+            except Exception as error:
+                self._stop_for(error)
+
+    def _stop_for(self, error: Exception) -> None:
+        self.fatal = fatal(error)
+        self._log.critical(
+            "stopping: nothing more will be decided", error=str(self.fatal), exc_info=self.fatal.defect
+        )
+        self.app.exit()
 
     async def _wait_for_stream(self, client: Client) -> None:
         deadline = asyncio.get_running_loop().time() + STREAM_PATIENCE

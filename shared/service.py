@@ -57,7 +57,24 @@ class Service(Protocol):
     """A FastStream app with the reason it stopped, if it had one of its own."""
 
     app: FastStream
-    fatal: TrailError | None
+    fatal: "FatalError | None"
+
+
+class FatalError(TrailError):
+    """Why a service stopped itself; ``defect`` is the exception behind it when that was none of ours."""
+
+    defect: BaseException | None = None
+
+
+def fatal(error: Exception) -> FatalError:
+    """The sentence for what must stop a service."""
+    if isinstance(error, TrailError):
+        return FatalError(str(error))
+    made = FatalError(
+        f"a defect stopped this service ({type(error).__name__}: {error}); please report it with this log"
+    )
+    made.defect = error
+    return made
 
 
 def broker_for(url: str, name: str) -> NatsBroker:
@@ -86,6 +103,7 @@ def run(build: Callable[[], Service]) -> int:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(sort_keys=True),
         ],

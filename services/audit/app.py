@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
 from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, Topology, provision
 from shared.entry import Arrival
-from shared.service import broker_for, fetch_patiently, raw_batch, run, started
+from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
 from shared.signing import SigningKey
 from shared.words import EvidenceError, TrailError
@@ -37,7 +37,7 @@ class AuditService:
         self.notary = notary
         self.topology = topology
         self.app = app
-        self.fatal: TrailError | None = None
+        self.fatal: FatalError | None = None
         self._one_at_a_time = asyncio.Lock()
         self._broker = broker
         self._client: Client | None = None
@@ -65,12 +65,13 @@ class AuditService:
         messages: Sequence[Msg] = message.raw_message  # type: ignore[assignment]  # a batch subscriber's is a list
         try:
             async with self._one_at_a_time:
-                await self._seal(await self._in_order(messages))
+                await self._seal_in_order(messages)
         except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
             # Nothing is lost: unacknowledged messages come again, sealed ones are recognised.
             _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
             await message.nack(delay=RETRY_AFTER)
-        except TrailError as error:
+        except Exception as error:
+            # Evidence that contradicts itself, or a defect of ours: either way nothing more may be sealed.
             self._stop_for(error)
         else:
             await message.ack()
@@ -86,22 +87,30 @@ class AuditService:
             if subject is not None:
                 await self._client.publish(subject, receipt.encode())
 
-    async def _in_order(self, messages: Sequence[Msg]) -> list[Arrival]:
-        """The batch in stream order, with what was skipped fetched: a redelivery may overtake or lag."""
-        assert self._client is not None
-        numbered = sorted(((message.metadata.sequence.stream, message) for message in messages), key=lambda m: m[0])
-        arrivals: list[Arrival] = []
+    async def _seal_in_order(self, messages: Sequence[Msg]) -> None:
+        """Seal a batch in stream order, and before it what was skipped: a redelivery may overtake or lag."""
+        arrivals = sorted(map(_delivered, messages), key=lambda arrival: arrival.intake)
         expected = self.notary.intake + 1
-        for number, message in numbered:
-            for skipped in range(expected, number):
-                try:
-                    found = await self._client.jetstream().get_msg(self.topology.intake, skipped)
-                except NotFoundError:
-                    continue  # the broker lost it; the notary states so
-                arrivals.append(_arrival(skipped, found.subject or "", found.headers, found.data or b""))
-            arrivals.append(_arrival(number, message.subject, message.headers, message.data))
-            expected = max(expected, number + 1)
-        return arrivals
+        gapless: list[Arrival] = []
+        for arrival in arrivals:
+            for low in range(expected, arrival.intake, BATCH):
+                gapless += [one async for one in self._fetch(low, min(low + BATCH, arrival.intake))]
+                if len(gapless) >= BATCH:
+                    await self._seal(gapless)
+                    gapless = []
+            gapless.append(arrival)
+            expected = max(expected, arrival.intake + 1)
+        await self._seal(gapless)
+
+    async def _fetch(self, low: int, high: int) -> AsyncIterator[Arrival]:
+        """Messages of the intake from ``low`` to before ``high``; what the broker has lost, the notary states."""
+        assert self._client is not None
+        for number in range(low, high):
+            try:
+                found = await self._client.jetstream().get_msg(self.topology.intake, number)
+            except NotFoundError:
+                continue
+            yield _arrival(number, found.subject or "", found.headers, found.data or b"")
 
     async def _provision(self) -> None:
         assert self._client is not None
@@ -122,13 +131,19 @@ class AuditService:
                 _log.warning("housekeeping will be tried again", error=str(error))
             except EvidenceError as error:
                 self._stop_for(error)
-            except TrailError as error:
+            except TrailError as error:  # the broker refused; it may take it later
                 _log.warning("housekeeping will be tried again", error=str(error))
+            except Exception as error:
+                self._stop_for(error)
 
-    def _stop_for(self, error: TrailError) -> None:
-        _log.critical("stopping: nothing more will be sealed", error=str(error))
-        self.fatal = error
+    def _stop_for(self, error: Exception) -> None:
+        self.fatal = fatal(error)
+        _log.critical("stopping: nothing more will be sealed", error=str(self.fatal), exc_info=self.fatal.defect)
         self.app.exit()
+
+
+def _delivered(message: Msg) -> Arrival:
+    return _arrival(message.metadata.sequence.stream, message.subject, message.headers, message.data)
 
 
 def _arrival(number: int, subject: str, headers: dict[str, Any] | None, payload: bytes) -> Arrival:

@@ -35,7 +35,9 @@ class Mirror:
         if not entries:
             return
         try:
-            await self._send(entries, note)
+            for at in range(0, len(entries), BATCH):  # the broker takes at most 1,000 at once
+                part = entries[at : at + BATCH]
+                await self._send(part, note if at + BATCH >= len(entries) else "")
         except TrailError:
             # Somebody else's message stands where ours belongs, or an earlier try had arrived after all.
             await self.catch_up()

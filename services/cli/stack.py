@@ -17,7 +17,7 @@ from services.cli.installation import Installation
 from shared.words import TrailError
 
 _NAMES: Final = ("broker", "audit", "screening")
-_START_TIMEOUT: Final = 20.0
+_START_TIMEOUT: Final = 60.0
 _QUICK: Final = 10.0  # a process that ends within so many seconds of its start has not recovered
 _MAX_QUICK: Final = 5
 
