@@ -68,8 +68,9 @@ class Mirror:
             last = await self._client.jetstream().get_msg(self._topology.log, published)
             if last.data != self._log.entry(published - 1).raw:
                 raise EvidenceError(
-                    f"LOG's message {published} is not entry {published - 1} of the database; compare them with "
-                    "`trail doctor`, then rebuild LOG from the database"
+                    f"LOG's message {published} is not entry {published - 1} of the database: somebody else has "
+                    "written to the broker. Stop everything and move the broker's files away; LOG is then rebuilt "
+                    "from the database, and sources send again whatever was not sealed"
                 )
 
     async def _send(self, entries: Sequence[Entry], note: str) -> None:
