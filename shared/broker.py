@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -28,8 +30,24 @@ KEY_HEADER: Final = "Trail-Key"
 SIGNATURE_HEADER: Final = "Trail-Signature"
 CHECKPOINT_HEADER: Final = "Trail-Checkpoint"
 BATCH: Final = 500
+_SUBJECT: Final = re.compile(r"intake(\.[A-Za-z0-9_-]{1,64}){5}")
 MAX_MESSAGE_BYTES: Final = 131_072  # above what admission allows, so that a slip is sealed as refused
 CONNECT_TIMEOUT: Final = 10.0
+
+
+def _build_message(
+    self: Client, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+) -> Msg:
+    """Build a message whose subject may be no UTF-8.
+
+    The server stores such a subject, nats-py 2.16 fails to decode it, and its reading loop then ends without a
+    word while the connection looks healthy: one message of a vandal would make a service deaf for good.
+    """
+    told, answer = subject.decode(errors="replace"), reply.decode(errors="replace")
+    return self.msg_class(subject=told, reply=answer, data=data, headers=headers, _client=self, _sid=sid)
+
+
+Client._build_message = _build_message  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +86,23 @@ class Topology:
 
     def receipt_for(self, intake_subject: str) -> str | None:
         """The receipt subject of whoever may publish on an intake subject; None if that is nobody."""
-        parts = intake_subject.split(".")
-        if len(parts) < 5 or parts[:2] != ["intake", self.trial] or not all(parts):
+        if not self._is_sound(intake_subject):
             return None
-        return f"receipt.{self.trial}.{parts[2]}.{parts[3]}"
+        _, _, kind, name, _, _ = intake_subject.split(".")
+        return f"receipt.{self.trial}.{kind}.{name}"
 
     def log_subject(self, intake_subject: str) -> str:
-        """Where the entry that seals a message from this intake subject appears."""
+        """Where the entry that seals a message from this intake subject appears.
+
+        A subject of any other shape (cut, with wildcards, in another script) may be one that nobody can
+        publish on; such an entry, refused in any case, appears on ``log.<trial>.refused``.
+        """
+        if not self._is_sound(intake_subject):
+            return f"log.{self.trial}.refused"
         return "log" + intake_subject.removeprefix("intake")
+
+    def _is_sound(self, intake_subject: str) -> bool:
+        return _SUBJECT.fullmatch(intake_subject) is not None and intake_subject.split(".")[1] == self.trial
 
     def streams(self, replicas: int = 1) -> list[StreamConfig]:
         """The two streams, as the provisioner declares them."""

@@ -8,6 +8,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER, Topology
@@ -25,7 +26,7 @@ class Courier:
 
     def __init__(self, client: Client, outbox: Outbox, topology: Topology, log_key: NoteKey) -> None:
         self._client = client
-        self._js = client.jetstream(publish_async_max_pending=2 * WINDOW)
+        self._js = self._window()
         self._outbox = outbox
         self._topology = topology
         self._log_key = log_key
@@ -35,6 +36,9 @@ class Courier:
         self._receipts: asyncio.Queue[str] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
+
+    def _window(self) -> JetStreamContext:
+        return self._client.jetstream(publish_async_max_pending=2 * WINDOW)
 
     async def start(self) -> None:
         """Listen for receipts, before anything is sent that could cause one."""
@@ -52,6 +56,8 @@ class Courier:
 
         An event the broker did not acknowledge stays in the outbox; that is no error.
         """
+        if not self._client.is_connected:
+            return  # nothing could be acknowledged; the outbox keeps it
         now = time.monotonic()
         overdue = now - self._looked_back > RESEND_AFTER
         if overdue:
@@ -100,11 +106,18 @@ class Courier:
             try:
                 futures.append(
                     await self._js.publish_async(
-                        subject, event.payload, headers=headers, stream=self._topology.intake
+                        subject,
+                        event.payload,
+                        headers=headers,
+                        stream=self._topology.intake,
+                        wait_stall=RESEND_AFTER,
                     )
                 )
-            except (NatsError, OSError) as error:
+            except (NatsError, OSError, TimeoutError) as error:
                 _log.debug("not sent; it stays in the outbox", error=str(error))
+                # A publication that fails keeps its place in the client's window for good: begin a new window.
+                self._js = self._window()
+                break
         await asyncio.gather(
             *(asyncio.wait_for(future, RESEND_AFTER) for future in futures), return_exceptions=True
         )

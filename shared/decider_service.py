@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -42,7 +43,8 @@ class DeciderService:
         self._client: Client | None = None
         self._courier: Courier | None = None
         self._housekeeping: asyncio.Task[None] | None = None
-        self._held: list[Msg] = []
+        self._ahead = False
+        self._name = name
         self.app = FastStream(self._broker, logger=None)
 
         subscriber = self._broker.subscriber(
@@ -68,6 +70,10 @@ class DeciderService:
         await self._wait_for_stream(self._client)
         self._courier = Courier(self._client, self._store.outbox, self._topology, self._log_key)
         await self._courier.start()
+        # What was acknowledged before a crash, but not yet covered and decided, is not delivered again.
+        delivered = await self._client.jetstream().consumer_info(self._topology.log, self._name)
+        if delivered.ack_floor is not None:
+            await self._fetch_before(delivered.ack_floor.stream_seq)
         self._housekeeping = asyncio.create_task(self._keep_house())
         self._log.info("ready", entries=self._seals.tree.size, decisions=self._machine.sequence)
 
@@ -80,33 +86,45 @@ class DeciderService:
         self._store.close()
 
     async def take(self, message: NatsMessage) -> None:
-        """Decide on a batch of the log; acknowledge it when the decisions are on the broker's disk."""
+        """Decide on a batch of the log; acknowledge it when the decisions are on the broker's disk.
+
+        Entries that no checkpoint covers yet are held in memory and acknowledged all the same: the store's
+        cursor says what is decided, and whatever lies between it and the next message is fetched from LOG.
+        """
+        if self.fatal is not None:
+            return
         messages: Sequence[Msg] = message.raw_message  # type: ignore[assignment]  # a batch subscriber's is a list
         assert self._courier is not None
         try:
+            if self._ahead:  # an earlier try left memory ahead of the store
+                self._machine, self._seals = self._store.load(self._log_key)
+            self._ahead = True
             for part in sorted(messages, key=lambda one: one.metadata.sequence.stream):
                 await self._take_one(part)
             await self._courier.send()
+            self._ahead = False
         except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
             self._log.error("deciding failed and will be tried again", error=str(error))
-            self._machine, self._seals = self._store.load(self._log_key)
-            self._held.clear()
-            await message.nack(delay=RETRY_AFTER)
+            with suppress(NatsError, OSError):
+                await message.nack(delay=RETRY_AFTER)
         except Exception as error:
             # Evidence that contradicts itself, or a defect of ours: either way nothing more may be decided.
             self._stop_for(error)
         else:
-            await self._acknowledge()
+            await message.ack()
 
     async def _take_one(self, message: Msg) -> None:
         index = message.metadata.sequence.stream - 1
-        self._held.append(message)
-        while self._seals.next < index:  # a redelivery may overtake; LOG holds every entry
+        await self._fetch_before(index)
+        if self._seals.next == index:
+            self._decide(message.data, message.headers)
+
+    async def _fetch_before(self, index: int) -> None:
+        """Take what lies between our cursor and an entry: LOG holds every entry, delivered or not."""
+        while self._seals.next < index:
             assert self._client is not None
             skipped = await self._client.jetstream().get_msg(self._topology.log, self._seals.next + 1)
             self._decide(skipped.data or b"", skipped.headers)
-        if self._seals.next == index:
-            self._decide(message.data, message.headers)
 
     def _decide(self, raw: bytes, headers: dict[str, Any] | None) -> None:
         value = (headers or {}).get(CHECKPOINT_HEADER)
@@ -118,12 +136,6 @@ class DeciderService:
             first = self._machine.sequence + 1
             events += enumerate(self._machine.feed(entry), first)
         self._store.commit(self._machine, self._seals, events, self._key)
-
-    async def _acknowledge(self) -> None:
-        done = [one for one in self._held if one.metadata.sequence.stream <= self._seals.tree.size]
-        self._held = [one for one in self._held if one.metadata.sequence.stream > self._seals.tree.size]
-        for message in done:
-            await message.ack()
 
     async def _keep_house(self) -> None:
         """Send again what has no receipt."""
@@ -148,7 +160,7 @@ class DeciderService:
         deadline = asyncio.get_running_loop().time() + STREAM_PATIENCE
         while True:
             try:
-                await client.jetstream().stream_info(self._topology.log)
+                await client.jetstream().consumer_info(self._topology.log, self._name)
             except (NatsError, TimeoutError):
                 if asyncio.get_running_loop().time() > deadline:
                     raise TrailError(

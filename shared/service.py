@@ -12,6 +12,7 @@ from faststream.message import StreamMessage
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -121,7 +122,7 @@ def run(build: Callable[[], Service]) -> int:
     except SQLAlchemyError as error:
         log.critical("could not run", error=f"the service's database cannot be used: {error}")
         return 2
-    except TrailError as error:
-        log.critical("could not run", error=str(error))
+    except (TrailError, NatsError, TimeoutError) as error:
+        log.critical("could not run", error=str(error) or type(error).__name__)
         return 2
     return 0 if service.fatal is None else 2

@@ -45,13 +45,25 @@ class History(Protocol):
 
 
 class Reading(NamedTuple):
-    """A message read as far as its bytes alone allow. ``ref`` finds it again in the log's index."""
+    """A message read as far as its bytes alone allow.
+
+    ``id_ref`` and ``digest_ref`` are keys of the log's index: by the event's id, and by the payload.
+    """
 
     arrival: Arrival
     envelope: Envelope | None
     refusal: str
-    ref: int
+    id_ref: int | None
+    digest_ref: int
     signature: bytes | None
+
+    def ref(self, ruling: "Ruling") -> int:
+        """The key under which the log's index finds the entry again.
+
+        Only what its own source has signed is found by its id: an id that anybody claims in any number of
+        messages would make each look-up of it read all of them.
+        """
+        return self.id_ref if ruling.counted and self.id_ref is not None else self.digest_ref
 
 
 class Ruling(NamedTuple):
@@ -80,6 +92,11 @@ def ref_of(event_id: str) -> int:
     return int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:8], "big", signed=True)
 
 
+def digest_ref(digest: bytes) -> int:
+    """The 64-bit (signed) index key of a payload, by its SHA-256."""
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
 def too_large(length: int) -> str:
     """The reason sealed for a payload of this many bytes, of which only the digest is kept."""
     return f"the event is {length} bytes long; at most {MAX_EVENT_BYTES} are allowed: send it in parts"
@@ -92,12 +109,12 @@ def kept_body(payload: bytes) -> bytes:
 
 def read_arrival(arrival: Arrival) -> Reading:
     """Read a message's envelope; never raises."""
+    digest = digest_ref(hashlib.sha256(arrival.payload).digest())
     try:
         envelope = read_envelope(arrival.payload)
     except RefusedError as error:
-        digest = hashlib.sha256(arrival.payload).hexdigest()
-        return Reading(arrival, None, str(error), ref_of(digest), None)
-    return Reading(arrival, envelope, "", ref_of(envelope.id), signature_bytes(arrival.signature))
+        return Reading(arrival, None, str(error), None, digest, None)
+    return Reading(arrival, envelope, "", ref_of(envelope.id), digest, signature_bytes(arrival.signature))
 
 
 def rule(
@@ -239,7 +256,7 @@ def _content(
     elif envelope.subject is not None:
         raise RefusedError(f"{short_type(event.name)} is not about a participant: leave subject out")
     if isinstance(data, SiteData) and data.corrects is not None:
-        _check_correction(envelope, data, history)
+        _check_correction(envelope, data, identity, history)
     if isinstance(data, RecordSigned):
         for record in data.records:
             if history.leaf(record.index) != record.leaf:
@@ -261,7 +278,7 @@ def _check_participant(register: Register, envelope: Envelope, data: Data, ident
         raise RefusedError(f"participant {participant} belongs to another site")
 
 
-def _check_correction(envelope: Envelope, data: SiteData, history: History) -> None:
+def _check_correction(envelope: Envelope, data: SiteData, identity: Identity, history: History) -> None:
     assert data.corrects is not None
     entry = history.admitted(envelope.source, data.corrects)
     if entry is None:
@@ -270,8 +287,14 @@ def _check_correction(envelope: Envelope, data: SiteData, history: History) -> N
     if old.subject != envelope.subject:
         raise RefusedError(f"data.corrects: event {data.corrects} is about another participant")
     if isinstance(data, Retracted):
-        if short_type(old.type) in {"screening.registered", "record.signed"}:
-            raise RefusedError(f"data.corrects: a {short_type(old.type)} event cannot be retracted")
+        if short_type(old.type) == "screening.registered":
+            raise RefusedError("data.corrects: a screening.registered event cannot be retracted")
+        # What an investigator answers for in person, a coordinator's key cannot take back.
+        roles = CATALOGUE[old.type].roles
+        if "site_system" not in roles and not identity.roles & roles:
+            raise RefusedError(
+                f"data.corrects: only {' or '.join(sorted(roles))} may retract a {short_type(old.type)}"
+            )
     elif old.type != envelope.type:
         raise RefusedError(
             f"data.corrects: event {data.corrects} is a {short_type(old.type)}, not a {short_type(envelope.type)}"

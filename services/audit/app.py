@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +40,7 @@ class AuditService:
         self.app = app
         self.fatal: FatalError | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._stopping = False
         self._broker = broker
         self._client: Client | None = None
         self._mirror: Mirror | None = None
@@ -53,6 +55,10 @@ class AuditService:
         self._housekeeping = asyncio.create_task(self._keep_house())
         _log.info("ready", entries=self.notary.size, intake=self.notary.intake)
 
+    def prepare_to_stop(self) -> None:
+        """Begin no further try."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """Stop between two batches."""
         if self._housekeeping is not None:
@@ -63,18 +69,22 @@ class AuditService:
     async def take(self, message: NatsMessage) -> None:
         """Seal a batch of the intake; acknowledge it when its entries and receipts are out."""
         messages: Sequence[Msg] = message.raw_message  # type: ignore[assignment]  # a batch subscriber's is a list
-        try:
-            async with self._one_at_a_time:
-                await self._seal_in_order(messages)
-        except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
-            # Nothing is lost: unacknowledged messages come again, sealed ones are recognised.
-            _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
-            await message.nack(delay=RETRY_AFTER)
-        except Exception as error:
-            # Evidence that contradicts itself, or a defect of ours: either way nothing more may be sealed.
-            self._stop_for(error)
-        else:
-            await message.ack()
+        while self.fatal is None and not self._stopping:
+            try:
+                async with self._one_at_a_time:
+                    await self._seal_in_order(messages)
+                await message.ack()
+            except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
+                # Nothing is lost, and later messages wait their turn: the same batch is tried until it is sealed.
+                _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
+                with suppress(NatsError, OSError):
+                    await message.in_progress()
+                await asyncio.sleep(RETRY_AFTER)
+            except Exception as error:
+                # Evidence that contradicts itself, or a defect of ours: either way nothing more may be sealed.
+                self._stop_for(error)
+            else:
+                return
 
     async def _seal(self, arrivals: Sequence[Arrival], *, tick: bool = False) -> None:
         assert self._client is not None
@@ -177,6 +187,7 @@ def build(settings: ServiceSettings) -> AuditService:
 
     app.on_startup(service.start)
     app.after_startup(lambda: fetch_patiently(subscriber))
+    app.on_shutdown(service.prepare_to_stop)
     app.after_shutdown(service.stop)
     return service
 

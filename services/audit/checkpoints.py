@@ -94,4 +94,6 @@ class Checkpoints:
                 rows = connection.execute(select(_CHECKPOINTS).order_by(_CHECKPOINTS.c.size)).all()
         except DatabaseError as error:
             raise EvidenceError(f"the checkpoints cannot be read: {error.orig}") from error
+        if not all(isinstance(row.note, str) for row in rows):
+            raise EvidenceError("a checkpoint is not stored as text: the checkpoints were changed")
         return [(row.follows, row.size, row.note) for row in rows]

@@ -83,18 +83,19 @@ _CHUNK: Final = 1000
 
 
 class Row(NamedTuple):
-    """A row of the entries table as it is stored."""
+    """A row of the entries table as it is stored; ``ref`` is None where an entry comes from elsewhere."""
 
     idx: int
-    ref: int
+    ref: int | None
     raw: bytes
 
 
 class Log:
     """The entries of one trial, in one database."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
         self.engine = engine
+        self._read_only = read_only
 
     @classmethod
     def at(cls, path: Path, *, read_only: bool = False) -> "Log":
@@ -104,7 +105,7 @@ class Log:
         """
         if read_only and not path.exists():
             raise TrailError(f"there is no log at {path}; give the data directory with --data")
-        log = cls(sqlite(path, read_only=read_only))
+        log = cls(sqlite(path, read_only=read_only), read_only=read_only)
         if not read_only:
             _METADATA.create_all(log.engine)
         return log
@@ -157,12 +158,19 @@ class Log:
 
     def register(self, trial: str) -> Register:
         """What admission remembers, as saved with the last batch."""
-        return read_register(trial, self.register_rows())
+        try:
+            return read_register(trial, self.register_rows())
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise EvidenceError("the notary's saved register makes no sense: the database was changed") from None
 
     def register_rows(self) -> dict[str, Any]:
         """The saved register by key; for the notary's start, and for verify to compare."""
         with self._reading() as connection:
-            return {row.key: json.loads(row.value) for row in connection.execute(select(_REGISTER))}
+            rows = connection.execute(select(_REGISTER)).all()
+        try:
+            return {row.key: json.loads(row.value) for row in rows}
+        except (ValueError, TypeError):
+            raise EvidenceError("the notary's saved register cannot be read: the database was changed") from None
 
     def append(self, batch: Batch, register: Register) -> None:
         """Add a batch in one transaction: its entries, the tree, and what the register learned.
@@ -198,7 +206,8 @@ class Log:
         for low in range(start, end, _CHUNK):
             with self._reading() as connection:
                 rows = connection.execute(_RANGE, {"start": low, "stop": min(low + _CHUNK, end)}).all()
-            yield from (Row(row.idx, row.ref, row.entry) for row in rows)
+            for row in rows:
+                yield Row(row.idx, row.ref, _as_bytes(row.idx, row.entry))
 
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
         """Entries from ``start`` to before ``stop``, parsed."""
@@ -213,7 +222,7 @@ class Log:
             raw = connection.execute(_ONE, {"idx": index}).scalar()
         if raw is None:
             raise TrailError(f"there is no entry {index}; the log has {self.size()} entries")
-        return read_entry(raw)
+        return read_entry(_as_bytes(index, raw))
 
     def by_ref(self, refs: Iterable[int]) -> dict[int, list[Entry]]:
         """Stored entries that may be about these refs (a ref is a hash; collisions are possible)."""
@@ -226,21 +235,29 @@ class Log:
         return found
 
     def _reading(self) -> "_Reading":
-        return _Reading(self.engine)
+        return _Reading(self.engine, for_evidence=self._read_only)
 
 
 class _Reading:
     """A connection whose errors say what they mean for evidence."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._connection = engine.connect()
+    def __init__(self, engine: Engine, *, for_evidence: bool) -> None:
+        self._engine = engine
+        self._for_evidence = for_evidence
 
     def __enter__(self) -> Connection:
+        try:
+            self._connection = self._engine.connect()
+        except DatabaseError as error:
+            if not self._for_evidence:
+                raise
+            raise EvidenceError(f"the database cannot be opened: {error.orig}") from error
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._connection.close()
-        if isinstance(error, DatabaseError):
+        # To a writer a failing database is trouble that may pass, and it tries again.
+        if self._for_evidence and isinstance(error, DatabaseError):
             raise EvidenceError(f"the database cannot be read: {error.orig}") from error
 
 
@@ -249,9 +266,10 @@ class LogHistory:
 
     def __init__(self, log: Log, readings: Iterable[Reading]) -> None:
         self._log = log
-        refs = {reading.ref for reading in readings}
+        refs = {reading.digest_ref for reading in readings}
         for reading in readings:
             if reading.envelope is not None:
+                refs.add(ref_of(reading.envelope.id))
                 corrected = reading.envelope.data.get("corrects")
                 if isinstance(corrected, str):
                     refs.add(ref_of(corrected))
@@ -261,10 +279,11 @@ class LogHistory:
         """The index of the entry that already seals this very message."""
         arrival = reading.arrival
         same = (arrival.subject, arrival.key, arrival.signature, kept_body(arrival.payload))
-        for entry in self._found.get(reading.ref, ()):
-            head = entry.header
-            if (head.subject, head.key, head.signature, entry.body) == same:
-                return entry.index
+        for ref in (reading.id_ref, reading.digest_ref):
+            for entry in self._found.get(ref, ()) if ref is not None else ():
+                head = entry.header
+                if (head.subject, head.key, head.signature, entry.body) == same:
+                    return entry.index
         return None
 
     def admitted(self, source: SourceId, event_id: str) -> Entry | None:
@@ -281,3 +300,9 @@ class LogHistory:
         with self._log.engine.connect() as connection:
             raw = connection.execute(_ONE, {"idx": index}).scalar()
         return None if raw is None else leaf_hash(raw).hex()
+
+
+def _as_bytes(index: int, stored: object) -> bytes:
+    if not isinstance(stored, bytes):
+        raise EvidenceError(f"entry {index} is not stored as bytes: the database was changed")
+    return stored

@@ -108,7 +108,9 @@ class Notary:
         When the database fails, nothing is sealed, the register is read again, and the error goes to the
         caller, who will be given the same messages again.
         """
-        # First of all, so that the other core has something to do while this one reads.
+        if self.size > self._signed:
+            self._sign()  # signing the last batch failed; nothing is added before it is made good
+        # So that the other core has something to do while this one reads.
         signature_holds = self._checker.begin(self._register, arrivals)
         readings = [read_arrival(arrival) for arrival in arrivals]
         history = LogHistory(self.log, readings)
@@ -130,7 +132,7 @@ class Notary:
             self._load()
             raise
         self._tail = sealing.batch.tail
-        if self.size > self._signed:  # also when signing an earlier batch failed and this one is all repeats
+        if self.size > self._signed:
             self._sign()
         note, batch = self._note, sealing.batch
         return Sealed(batch.entries, note, lambda: self._receipts(batch, note, arrivals))

@@ -190,7 +190,7 @@ class Sealing:
             kept_body(arrival.payload),
         )
         self.batch.entries.append(entry)
-        self.batch.refs.append(reading.ref)
+        self.batch.refs.append(reading.ref(ruling))
         if not ruling.reason and ruling.envelope is not None:
             self._history.new[ruling.envelope.source, ruling.envelope.id] = entry
         self.batch.tail = Tail(tail.tree.append(entry.leaf), entry.leaf, entry.header.sealed_at)

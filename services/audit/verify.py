@@ -4,6 +4,7 @@ Nothing that the notary remembers is believed: admission is run again over each 
 on the way, and must come to the same ruling, down to the sealed reason.
 """
 
+import base64
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from services.audit.admission import Reading, SignatureCheck, read_arrival, ref_of, rule, too_large
+from services.audit.admission import Reading, SignatureCheck, digest_ref, read_arrival, rule, too_large
 from services.audit.log import Row
 from services.audit.register import Register, register_rows
 from services.audit.sealing import ticks_between
@@ -131,6 +132,8 @@ class Verifier:
                 if progress is not None:
                     progress(self._tree.size)
                 chunk, holds = upcoming, holds_ahead
+        except EvidenceError as error:
+            self._fault(self._tree.size, str(error))
         finally:
             checker.close()
         if not self.report.faults:
@@ -197,11 +200,9 @@ class Verifier:
             if following is not None and following.header.prev == entry.leaf and index:
                 return index - 1, f"entry {index - 1} is not the one that entry {index} links to"
             return index, f"the link of entry {index} is not the hash of entry {index - 1}"
-        if row.ref != reading.ref:
-            return index, f"the index key stored with entry {index} is not that of its event"
         fault = self._time(entry, reading)
         if fault is None:
-            fault = self._ruling(entry, reading, holds)
+            fault = self._ruling(row, entry, reading, holds)
         if fault is not None:
             return index, fault
         self._tree = self._tree.append(entry.leaf)
@@ -219,7 +220,7 @@ class Verifier:
         expected = self._owed_at[0] if self._owed_at and reading.envelope is not None else register.clock
         return None if instant(sealed_at) == expected else "sealed_at is not the simulated clock's time"
 
-    def _ruling(self, entry: Entry, reading: Reading, holds: SignatureCheck) -> str | None:
+    def _ruling(self, row: Row, entry: Entry, reading: Reading, holds: SignatureCheck) -> str | None:
         clock = self._register.clock
         ruling = rule(self._register, reading, entry.index, instant(entry.header.sealed_at), self._past, holds)
         verdict = REFUSED if ruling.reason else ADMITTED
@@ -228,6 +229,8 @@ class Verifier:
             return f"recorded as {recorded}, but it must be {verdict}" + (
                 f": {ruling.reason}" if ruling.reason else ""
             )
+        if row.ref is not None and row.ref != reading.ref(ruling):
+            return f"the index key stored with entry {entry.index} is not that of its event"
         if self._owed:
             owed = self._owed.popleft()
             if self._owed_at:
@@ -247,6 +250,12 @@ class Verifier:
             due = ticks_between(self._register, instant(ruling.data.to))
             self._owed.extend(Ticked() for _ in due)
             self._owed_at.extend(due)
+        if entry.index == 0:
+            opened = self._register.opened
+            if opened is None:
+                return "the log does not begin with an admitted log.opened"
+            if (base64.b64decode(opened.log_key), opened.origin) != (self._log_key.public, self._log_key.name):
+                return "entry 0 names another log key than the one given to verify with"
         self._past.add(entry, ruling.envelope)
         self.report.admitted += entry.admitted
         self.report.refused += not entry.admitted
@@ -320,9 +329,9 @@ def _reading_again(entry: Entry) -> Reading:
     if entry.header.verdict == REFUSED and entry.header.reason.startswith("the event is "):
         try:
             kept = read_json(entry.body)
-            length, digest = kept["length"], kept["sha256"]
-        except (RefusedError, KeyError, TypeError):
+            length, digest = kept["length"], bytes.fromhex(kept["sha256"])
+        except (RefusedError, KeyError, TypeError, ValueError):
             return read_arrival(entry.arrival)
         if isinstance(length, int) and length > MAX_EVENT_BYTES and entry.header.reason == too_large(length):
-            return Reading(entry.arrival, None, too_large(length), ref_of(str(digest)), None)
+            return Reading(entry.arrival, None, too_large(length), None, digest_ref(digest), None)
     return read_arrival(entry.arrival)

@@ -105,12 +105,15 @@ def import_sdtm(
 def verify(
     target: Annotated[Path | None, typer.Argument(help="A data directory; --data if left out.")] = None,
     data: Data = DEFAULT,
+    log_key: Annotated[
+        str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Recompute every hash, link, tree head, signature, ruling and sequence of the log."""
     from services.cli.checking import verify_directory
 
-    raise typer.Exit(verify_directory(target or data, json_=json_))
+    raise typer.Exit(verify_directory(target or data, log_key, json_=json_))
 
 
 @app.command()

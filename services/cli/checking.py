@@ -1,7 +1,7 @@
 """The commands that only read: verify, replay, show."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from services.audit.verify import Report
@@ -10,25 +10,28 @@ from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
 from services.cli.reading import Reading, reading, verify
 from services.console.replay import Replay, as_of, check, participants, until, what_if
+from shared.checkpoint import NoteKey
 from shared.decider import Machine, read_event
 from shared.entry import Entry
 from shared.protocol.model import load_protocol
 from shared.words import TrailError
 
 
-def verify_directory(directory: Path, *, json_: bool = False) -> int:
-    """Verify a data directory's log and say what was found."""
+def verify_directory(directory: Path, log_key: str | None = None, *, json_: bool = False) -> int:
+    """Verify a data directory's log and say what was found; ``log_key`` is the vkey that the reader trusts."""
     home = Installation.open(directory)
+    if log_key is not None:
+        home = replace(home, log_key=NoteKey.parse(log_key))
     with reading(home) as source, progress("verifying", source.log.size()) as advance:
         report = verify(source, advance)
     if json_:
         as_json(asdict(report) | {"good": report.good})
     else:
-        _tell_report(report, home)
+        _tell_report(report, home, given=log_key is not None)
     return GOOD if report.good else WRONG
 
 
-def _tell_report(report: Report, home: Installation) -> None:
+def _tell_report(report: Report, home: Installation, *, given: bool) -> None:
     if not report.good:
         for fault in report.faults:
             complain(f"entry {fault.index}: {fault.what}")
@@ -43,7 +46,12 @@ def _tell_report(report: Report, home: Installation) -> None:
     for source, gaps in report.gaps.items():
         told = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in gaps)
         say(f"[yellow]{safe(source)} has not delivered its events {told}.[/]")
-    say(f"Log key {safe(home.log_key.vkey())}")
+    told = (
+        "as given"
+        if given
+        else "from trial.json: compare it with the one you were given, or give that as --log-key"
+    )
+    say(f"Log key {safe(home.log_key.vkey())} ({told})")
     say(f"Root of {report.entries} entries: {report.root}, last sealed at {report.last_sealed_at}")
 
 

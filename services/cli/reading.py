@@ -4,12 +4,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+
+from sqlalchemy import select
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log
-from services.audit.verify import Report, Verifier
+from services.audit.verify import Fault, Report, Verifier
 from services.cli.installation import Installation
+from shared.database import sqlite
+from shared.outbox import OUTBOX
+from shared.receipt import open_receipt
+from shared.words import EvidenceError
 
 _SEALING_PATIENCE = 2.0
 
@@ -40,16 +45,45 @@ def reading(home: Installation) -> Iterator[Reading]:
 
 def verify(source: Reading, progress: Callable[[int], None] | None = None) -> Report:
     """Verify what is sealed at this moment; a running notary may add more meanwhile."""
-    size = source.log.size()
-    saved: dict[str, Any] | None = source.log.register_rows()
+    size, saved = source.log.size(), source.log.register_rows()
     signed = source.checkpoints.all()
     deadline = time.monotonic() + _SEALING_PATIENCE
     while (signed[-1][1] if signed else 0) < size and time.monotonic() < deadline:
         time.sleep(0.05)  # committed a moment ago, about to be signed
         signed = source.checkpoints.all()
-    grown = source.log.size()
-    if grown > size:
-        saved = None  # the register may be that of the longer log
-        signed = [head for head in signed if head[1] <= size or head[1] > grown]
+    latest = signed[-1][1] if signed else 0
+    if size < latest <= source.log.size():
+        size = latest  # the log has grown meanwhile, and is signed that far
+    compared = saved if source.log.register_rows() == saved and source.log.size() == size else None
     verifier = Verifier(source.home.trial, source.home.log_key, lambda index: source.log.entry(index).raw)
-    return verifier.run(source.log.rows(0, size), signed, saved=saved, progress=progress)
+    report = verifier.run(source.log.rows(0, size), signed, saved=compared, progress=progress)
+    if report.good:
+        report.faults += _receipts_that_disagree(source, size)
+    return report
+
+
+def _receipts_that_disagree(source: Reading, size: int) -> Iterator[Fault]:
+    """The first receipt of each outbox at hand that the log does not bear out.
+
+    A log and its checkpoints may both be put back to an older state; receipts that were given out remember.
+    """
+    for path in sorted((source.home.directory / "outbox").glob("*.sqlite")):
+        engine = sqlite(path, read_only=True)
+        with engine.connect() as connection:
+            held = connection.execute(
+                select(OUTBOX.c.idx, OUTBOX.c.payload, OUTBOX.c.receipt)
+                .where(OUTBOX.c.receipt.is_not(None))
+                .order_by(OUTBOX.c.idx)
+            ).all()
+        engine.dispose()
+        for row in held:
+            try:
+                receipt = open_receipt(row.receipt, row.payload, source.home.log_key)
+                if row.idx >= size or receipt.entry.raw != source.log.entry(row.idx).raw:
+                    yield Fault(
+                        row.idx, f"{path.stem} holds a receipt for another entry {row.idx} than the log has"
+                    )
+                    break
+            except EvidenceError as error:
+                yield Fault(row.idx, f"a receipt of {path.stem}: {error}")
+                break

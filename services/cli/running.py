@@ -23,7 +23,7 @@ from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, coloured, complain, out, progress, safe, say
 from services.cli.reading import reading
 from services.cli.sdtm import Study, read_study
-from services.cli.stack import Stack, broker_url
+from services.cli.stack import Stack, broker_url, is_running
 from services.cli.study import synthetic_study
 from services.console.replay import as_of, participants
 from shared.decider import Machine
@@ -43,8 +43,7 @@ def keep_up(directory: Path) -> None:
         say(f"[green]Trialtrail is up[/] for {home.trial}. Broker: {stack.url}. Data: {home.directory}")
         say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
         say("Post events with `trail submit FILE.ndjson --wait`; stop with Ctrl-C.")
-        while not stopped.wait(0.2):
-            stack.watch_once()
+        stopped.wait()
     say("All processes have ended; the data stays where it is.")
 
 
@@ -276,39 +275,46 @@ async def _introduce(home: Installation, url: str) -> None:
 
 @contextmanager
 def _stack(home: Installation) -> Iterator[Stack]:
+    """The stack, watched from a thread; when it cannot stay up, the work in hand is interrupted and told why."""
     stack = Stack(home, lambda text: say(f"[yellow]{safe(text)}[/]"))
-    try:
-        stack.start()
-        yield stack
-    finally:
-        stack.stop()
-
-
-@contextmanager
-def _stack_if_needed(home: Installation, broker: str | None) -> Iterator[str]:
-    """The broker's address: the given one, that of the stack that is running, or of one started meanwhile."""
-    if broker is not None:
-        yield broker
-        return
-    try:
-        stack = Stack(home)
-    except TrailError:
-        yield broker_url(home.directory)
-        return
     ended = threading.Event()
+    failed: list[TrailError] = []
 
     def watch() -> None:
-        while not ended.wait(0.5):
-            stack.watch_once()
+        while not ended.wait(0.2):
+            try:
+                stack.watch_once()
+            except TrailError as error:
+                failed.append(error)
+                signal.raise_signal(signal.SIGINT)
+                return
 
     watcher = threading.Thread(target=watch, daemon=True)
     try:
         stack.start()
         watcher.start()
-        yield stack.url
+        yield stack
+    except KeyboardInterrupt:
+        if failed:
+            raise failed[0] from None
+        raise
     finally:
         ended.set()
+        if watcher.is_alive():
+            watcher.join()
         stack.stop()
+    if failed:
+        raise failed[0]
+
+
+@contextmanager
+def _stack_if_needed(home: Installation, broker: str | None) -> Iterator[str]:
+    """The broker's address: the one given, that of the stack that is running, or of one started for now."""
+    if broker is not None or is_running(home.directory):
+        yield broker or broker_url(home.directory)
+        return
+    with _stack(home) as stack:
+        yield stack.url
 
 
 @contextmanager

@@ -74,7 +74,10 @@ class Stack:
             if self._quick[name] > self.patience:
                 raise TrailError(f"{name} does not stay up: {self._last_words(name)}")
             self._say(f"{name} ended (exit code {process.returncode}); starting it again")
-            self._start(name)
+            try:
+                self._start(name)
+            except TrailError as error:  # counted as another quick end, next time
+                self._say(str(error))
 
     def stop(self) -> None:
         """End everything, readers before the broker."""
@@ -207,6 +210,17 @@ def _lock(path: Path) -> int:
         os.close(lock)
         raise TrailError(f"a stack is already running on {path.parent.parent}") from None
     return lock
+
+
+def is_running(directory: Path) -> bool:
+    """Whether a stack is running on a data directory."""
+    try:
+        os.close(_lock(directory / "run" / "stack.lock"))
+    except TrailError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _remembered_port(path: Path) -> int:

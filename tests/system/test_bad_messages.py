@@ -32,6 +32,7 @@ GARBAGE: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "a subject nobody has": (f"intake.{T}.nobody.at.all.to.hear.of.it", b"{}", {}),
     "a subject in another script": (f"intake.{T}.site.地点.screening.observed", b"{}", {}),
     "a very long subject": (f"intake.{T}.site." + "a" * 900, b"{}", {}),
+    "a subject that is cut at a dot": (f"intake.{T}.site.701." + "a" * 483 + ".b", b"{}", {}),
     "absurd headers": (
         f"intake.{T}.site.701.screening.observed",
         b"{}",
@@ -63,6 +64,7 @@ async def post_everything(made: Installation, url: str, port: int) -> None:
         publish_malformed_headers(port, f"intake.{T}.site.701.screening.observed")
         with pytest.raises(Exception, match="maximum"):
             await connected.js.publish(f"intake.{T}.x", b"z" * (MAX_MESSAGE_BYTES + 1), stream=made.topology.intake)
+        assert len(f"intake.{T}.site.701." + "a" * 483) == 511, "the 512th character is the dot"
         good = [Draft(source=SITE, type="screening.registered", subject="701-001", time=NOW, data={"sex": "male"})]
         connected.post.put(connected.post.missing_grants(good))
         assert await connected.deliver([ROOT_SOURCE], timeout=30)
@@ -82,6 +84,9 @@ def publish_malformed_headers(port: int, subject: str) -> None:
         head = b"HPUB %s %d %d\r\n" % (subject.encode(), len(headers), len(headers) + len(body))
         raw.sendall(head + headers + body + b"\r\nPING\r\n")
         raw.recv(65536)
+        strange = b"intake.%s.site.\xff\xfe.screening.observed" % T.encode()
+        raw.sendall(b"PUB %s 19\r\nbehind no UTF-8 at all\r\nPING\r\n".replace(b"19", b"22") % strange)
+        raw.recv(65536)
 
 
 def test_garbage_is_sealed_as_refused_with_its_bytes_and_stops_nothing(home: tuple[Installation, Stack]) -> None:
@@ -97,7 +102,8 @@ def test_garbage_is_sealed_as_refused_with_its_bytes_and_stops_nothing(home: tup
         (entry,) = [one for one in refused if one.body == expected and same_subject(one, subject)]
         assert entry.header.reason, what
     assert b"garbage behind garbage" in bodies
-    assert len(refused) == len(GARBAGE) + 1
+    assert b"behind no UTF-8 at all" in bodies
+    assert len(refused) == len(GARBAGE) + 2
     assert report.faults == []
     assert all(entry.header.reason.isprintable() for entry in refused)
 

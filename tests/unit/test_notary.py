@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from services.audit.admission import ref_of
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log
 from services.audit.notary import Notary
 from shared.checkpoint import open_checkpoint
 from shared.entry import Arrival, Entry
+from shared.outbox import uuid7
 from shared.receipt import open_receipt
 from shared.words import EvidenceError, TrailError
 from tests.notary import (
@@ -355,3 +357,26 @@ def test_no_entry_and_no_message_is_nothing(office: Office) -> None:
     before = office.notary.checkpoints.all()
     assert office.seal([]).entries == []
     assert office.notary.checkpoints.all() == before
+
+
+def test_many_messages_that_claim_one_id_are_not_read_again_for_each_other(tmp_path: Path) -> None:
+    """Nobody signed them, so nobody needs to find them by that id; only the genuine event is found by it."""
+    office = Office.founded(tmp_path)
+    first, claimed = office.notary.size, uuid7()
+    data = {"sex": "female"}
+    vandal = [
+        office.arrival(
+            office.event(
+                "screening.registered", data | {"birth_date": f"{1930 + at}"}, event_id=claimed, subject="701-009"
+            ),
+            signature="",
+        )
+        for at in range(50)
+    ]
+    office.seal(vandal)
+    refs = [row.ref for row in office.notary.log.rows(first)]
+    assert len(set(refs)) == len(refs) == 50
+    genuine = office.event("screening.registered", data, event_id=claimed, subject="701-009")
+    assert office.send(genuine).admitted
+    (found,) = office.notary.log.by_ref([ref_of(claimed)])[ref_of(claimed)]
+    assert found.body == genuine

@@ -13,8 +13,11 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log, Row
 from services.audit.verify import Report, Verifier
 from services.cli.study import synthetic_study
+from shared.checkpoint import Checkpoint, NoteKey
 from shared.entry import Header, read_entry, seal
-from tests.inprocess import LOG_KEY, TRIAL, InProcess
+from shared.merkle import Frontier
+from shared.words import EvidenceError
+from tests.inprocess import LOG_KEY, TRIAL, InProcess, seeded_key
 
 ENTRIES = 200
 SEED = 20260304
@@ -221,3 +224,35 @@ def test_a_rewritten_tail_with_correct_links_is_noticed(rows: list[Row], heads: 
     faults = verify_rows(forged, heads).faults
     assert faults
     assert faults[0].index >= 149
+
+
+def test_a_log_signed_anew_with_another_key_is_not_the_one_that_entry_0_names(
+    rows: list[Row], heads: list[tuple[int, int, str]]
+) -> None:
+    """Whoever holds the data directory can sign checkpoints with a key of their own, and name it in trial.json."""
+    stranger = seeded_key("stranger")
+    tree, signed = Frontier(), []
+    for row in rows:
+        tree = tree.append(read_entry(row.raw).leaf)
+        signed.append((row.idx, tree.size, Checkpoint(LOG_KEY.name, tree.size, tree.root()).sign(stranger)))
+    verifier = Verifier(TRIAL, NoteKey(LOG_KEY.name, stranger.public), lambda index: rows[index].raw)
+    (fault,) = verifier.run(rows, signed).faults
+    assert (fault.index, "another log key" in fault.what) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("UPDATE register SET value = 'x' WHERE key = 'log'", "register cannot be read"),
+        ("UPDATE entries SET entry = CAST(entry AS TEXT) WHERE idx = 20", "entry 20 is not stored as bytes"),
+        ("UPDATE entries SET entry = 7 WHERE idx = 20", "entry 20 is not stored as bytes"),
+        ("DROP TABLE entries", "database cannot be read"),
+    ],
+)
+def test_a_database_that_makes_no_sense_is_told_in_a_sentence(copy: Path, statement: str, sentence: str) -> None:
+    change(copy, (statement, ()))
+    try:
+        told = "; ".join(fault.what for fault in verify_copy(copy).faults)
+    except EvidenceError as error:
+        told = str(error)
+    assert sentence in told
