@@ -103,7 +103,7 @@ def play(system: System, folder: Path) -> None:
     # The decision is sealed, and it is the right one.
     decided = wait_for_decisions(system)
     _, told = system.trail("show", "participant", "701-001")
-    assert told["decision"]["standing"] == "eligible", told["blockers"]
+    assert told["decision"]["standing"] == "eligible", told["now"]["blockers"]
 
     # Nothing happens twice.
     code, again = system.trail("submit", "--wait", file=file)

@@ -7,28 +7,16 @@ from typing import Any
 from rich.table import Table
 
 from services.cli.output import coloured, out, safe, say
-from services.console.replay import participants
+from services.console.replay import participants, rules_of
 from services.console.words import in_words
-from services.screening.eligibility import Assessed, Rules, assess_participant
+from services.screening.eligibility import Assessed, assess_participant
 from services.screening.enrolment import Trial
-from services.screening.participant import Participant
+from services.screening.participant import CLOSINGS, LastDecision, Participant
 from shared.decider import Machine, SealedEvent, read_event
 from shared.entry import Entry
-from shared.events.decisions import Blocker, CriterionVerdict, DeviationRaised
-from shared.protocol.model import Protocol, load_protocol
+from shared.events.decisions import Basis, Blocker, CriterionVerdict, DeviationRaised
+from shared.protocol.model import Protocol
 from shared.words import TrailError
-
-
-def rules_of(machine: Machine) -> Rules:
-    """The protocol in force for a machine.
-
-    Raises TrailError when the log has adopted none yet.
-    """
-    trial = machine.state.get("trial", Trial())
-    assert isinstance(trial, Trial)
-    if not trial.document:
-        raise TrailError("no protocol was in force at that moment")
-    return Rules(load_protocol(trial.document), trial.digest)
 
 
 def verdicts_table(machine: Machine) -> Table:
@@ -50,12 +38,13 @@ def reason(participant: Participant, machine: Machine) -> str:
     if decision.failed:
         rows = {row.id: row for row in present(machine, participant).content.criteria}
         row = rows.get(decision.failed[0])
-        told = f"{row.id}: {row.arithmetic[0]}" if row is not None and row.arithmetic else decision.failed[0]
-        return told + (f" (and {', '.join(decision.failed[1:])})" if len(decision.failed) > 1 else "")
+        first, *others = (CLOSINGS.get(name, name) for name in decision.failed)
+        told = f"{row.id}: {row.arithmetic[0]}" if row is not None and row.arithmetic else first
+        return told + (f" (and {', '.join(others)})" if others else "")
     if decision.standing == "undetermined":
         blocked = Counter(blocker.why for blocker in blockers_of(machine, participant))
         return "; ".join(f"{count} {why.replace('_', ' ')}" for why, count in sorted(blocked.items()))
-    infusion = participant.first_infusion()
+    infusion = participant.first_infusion(rules_of(machine).protocol.zone(participant.source))
     if infusion is not None:
         return f"infused {infusion[1].at}"
     return "signed" if participant.signature is not None else "not signed as it stands now"
@@ -63,11 +52,13 @@ def reason(participant: Participant, machine: Machine) -> str:
 
 def present(machine: Machine, participant: Participant) -> Assessed:
     """A participant as judged at the last moment that the machine has seen."""
+    return assess_participant(participant, rules_of(machine), _last_sealed(machine, participant))
+
+
+def _last_sealed(machine: Machine, participant: Participant) -> str:
     trial = machine.state["trial"]
     assert isinstance(trial, Trial)
-    return assess_participant(
-        participant, rules_of(machine), max(participant.records[-1].sealed_at, trial.sealed_at)
-    )
+    return max(participant.records[-1].sealed_at, trial.sealed_at)
 
 
 def blockers_of(machine: Machine, participant: Participant) -> list[Blocker]:
@@ -84,12 +75,18 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str) -> N
     decision = participant.decision
     standing = decision.standing if decision is not None else "not decided"
     say(f"[bold]Participant {safe(code)}[/] of {safe(participant.source)}: {coloured(standing)}")
-    say(f"judged on {now.reference.day} ({now.basis.replace('_', ' ')}), protocol {safe(rules.protocol.version)}")
+    say(f"protocol {safe(rules.protocol.version)}")
     if participant.place:
         say(f"enrolled in place {participant.place} of {rules.protocol.places}, at {safe(participant.dose_level)}")
-    if decision is not None and decision.entry is not None:
-        signature = f", signed by entry {participant.signature}" if participant.signature else ", not signed"
-        say(f"decision: entry {decision.entry}{signature}")
+    for name, record in participant.closed().items():
+        say(f"{CLOSINGS[name]} (entry {record.index})")
+    if decision is not None:
+        say(_decision(decision, participant))
+    if decision is None or decision.judged_on != now.reference.day.isoformat():
+        moment = _last_sealed(machine, participant)[:16]
+        say(
+            f"\n[bold]As it stands at {moment}[/], for {now.reference.day} ({_basis(now.basis)}), not itself sealed"
+        )
     failed = [row for row in now.content.criteria if row.id in now.content.failed]
     if failed:
         say("\n[bold]Why[/]")
@@ -111,6 +108,17 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str) -> N
             if isinstance(event.data, DeviationRaised):
                 told = f"[red]{told}[/]"
             say(f"  {entry.index:>6}  {entry.header.sealed_at[:16]}  {told}")
+
+
+def _decision(decision: LastDecision, participant: Participant) -> str:
+    sealed = "not sealed yet" if decision.entry is None else f"entry {decision.entry}"
+    signature = participant.signature
+    signed = "not signed" if signature is None else f"signed by entry {signature.entry}"
+    return f"decision: {sealed}, judged on {decision.judged_on} ({_basis(decision.basis)}), {signed}"
+
+
+def _basis(basis: Basis) -> str:
+    return basis.replace("_", " ")
 
 
 def criteria(rows: Iterable[CriterionVerdict], protocol: Protocol) -> Table:
@@ -168,13 +176,18 @@ def participant_as_json(machine: Machine, events: Iterable[SealedEvent], code: s
         "participant": code,
         "source": participant.source,
         "decision": None if participant.decision is None else participant.decision.model_dump(mode="json"),
-        "signature": participant.signature,
+        "signature": None if participant.signature is None else participant.signature.entry,
         "place": participant.place,
         "dose_level": participant.dose_level,
-        "judged_on": now.reference.day.isoformat(),
-        "basis": now.basis,
-        "criteria": [row.model_dump(mode="json") for row in now.content.criteria],
-        "blockers": [row.model_dump(mode="json") for row in now.content.blockers],
+        "now": {
+            "sealed_at": _last_sealed(machine, participant),
+            "judged_on": now.reference.day.isoformat(),
+            "basis": now.basis,
+            "standing": now.content.standing,
+            "failed": now.content.failed,
+            "criteria": [row.model_dump(mode="json") for row in now.content.criteria],
+            "blockers": [row.model_dump(mode="json") for row in now.content.blockers],
+        },
         "events": [
             {
                 "index": event.entry.index,

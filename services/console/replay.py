@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from services.screening.decide import SOURCE, ScreeningDecider
+from services.screening.eligibility import Rules, assess_participant
+from services.screening.enrolment import Trial
 from services.screening.participant import Participant
 from shared.decider import Machine
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
 from shared.events import short_type
 from shared.moments import instant
+from shared.protocol.model import load_protocol, protocol_digest
 from shared.words import TrailError
 
 
@@ -37,6 +40,7 @@ def check(entries: Iterable[Entry], progress: Callable[[int], None] | None = Non
     """Decide everything again and compare each recorded decision byte for byte."""
     result = Replay()
     due: dict[int, bytes] = {}  # the service's own sequence -> the event it must have posted
+    highest = 0
     for entry in entries:
         result.entries += 1
         if progress is not None and result.entries % 500 == 0:
@@ -44,10 +48,16 @@ def check(entries: Iterable[Entry], progress: Callable[[int], None] | None = Non
         recorded = _own_event(entry)
         if recorded is not None:
             result.decisions += 1
+            highest = max(highest, recorded.sequence)
             _compare(result, entry, recorded, due.pop(recorded.sequence, None))
         first = result.machine.sequence + 1
         due |= dict(enumerate(result.machine.feed(entry), first))
-    result.pending = len(due)
+    # Decisions are posted in order: one that a later one has overtaken does not come any more.
+    for sequence, payload in due.items():
+        if sequence < highest:
+            result.differences.append(_left_out(payload))
+        else:
+            result.pending += 1
     return result
 
 
@@ -85,28 +95,44 @@ def until(moment: str | None) -> Callable[[Entry], bool]:
 def what_if(entries: Iterable[Entry], protocol: str) -> list[Difference]:
     """Which participants another protocol version would judge differently, at the end of the log.
 
-    Both versions read the same evidence; each difference names the recorded decision's entry.
+    Both versions judge the same evidence at the same moment, the last sealed one; each difference names the
+    recorded decision's entry. Raises TrailError when the log has adopted no protocol, or another trial's.
     """
-    real, other = Machine(ScreeningDecider()), Machine(ScreeningDecider(protocol))
+    machine, now = Machine(ScreeningDecider()), ""
     for entry in entries:
-        real.feed(entry)
-        other.feed(entry)
+        machine.feed(entry)
+        now = entry.header.sealed_at
+    real, other = rules_of(machine), Rules(load_protocol(protocol), protocol_digest(protocol))
+    if other.protocol.trial != real.protocol.trial:
+        raise TrailError(f"the protocol is of trial {other.protocol.trial}; this log is of {real.protocol.trial}")
     differences = []
-    for code, participant in participants(real):
-        changed = other.state.get(f"participant:{code}")
-        if not isinstance(changed, Participant) or participant.decision is None or changed.decision is None:
+    for code, participant in participants(machine):
+        if participant.decision is None:
             continue
-        before, after = participant.decision, changed.decision
+        before, after = (assess_participant(participant, rules, now) for rules in (real, other))
         rows = [
             f"{name}: {before.verdicts.get(name, 'not in this version')} -> {verdict}"
             for name, verdict in after.verdicts.items()
             if before.verdicts.get(name) != verdict
         ]
-        if before.standing != after.standing:
-            rows.insert(0, f"standing: {before.standing} -> {after.standing}")
+        if before.content.standing != after.content.standing:
+            rows.insert(0, f"standing: {before.content.standing} -> {after.content.standing}")
         if rows:
-            differences.append(Difference(before.entry or before.cause, code, "; ".join(rows)))
+            index = participant.decision.entry or participant.decision.cause
+            differences.append(Difference(index, code, "; ".join(rows)))
     return differences
+
+
+def rules_of(machine: Machine) -> Rules:
+    """The protocol in force for a machine.
+
+    Raises TrailError when the log has adopted none yet.
+    """
+    trial = machine.state.get("trial", Trial())
+    assert isinstance(trial, Trial)
+    if not trial.document:
+        raise TrailError("no protocol was in force at that moment")
+    return Rules(load_protocol(trial.document), trial.digest)
 
 
 def participants(machine: Machine) -> list[tuple[str, Participant]]:
@@ -129,6 +155,12 @@ def _compare(result: Replay, entry: Entry, recorded: Envelope, expected: bytes |
         what = _first_difference(expected, entry)
     if what is not None:
         result.differences.append(Difference(entry.index, recorded.subject or "", what))
+
+
+def _left_out(payload: bytes) -> Difference:
+    made = read_envelope(payload)
+    what = f"a decision that was due is not in the log: {short_type(made.type)} because of this entry"
+    return Difference(made.data["cause"]["index"], made.subject or "", what)
 
 
 def _first_difference(expected: bytes, entry: Entry) -> str:

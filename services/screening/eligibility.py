@@ -1,20 +1,19 @@
 """From a participant's records to a sealed-ready eligibility decision, and whether it differs from the last."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
-from services.screening.participant import LastDecision, Participant, cited, judged_on, local_day
+from services.screening.participant import JudgedOn, LastDecision, Participant, cited, judged_on, local_day
 from services.screening.rules import Assessment, Reference, assess
 from shared.envelope import MAX_EVENT_BYTES, write_json
 from shared.events.decisions import Basis, Cited, CriterionVerdict, Decided
 from shared.protocol.model import Protocol
-from shared.words import LogIndex
 
 ENGINE: Final = "screening/1"
 """Raise it with any change that alters any recorded decision, and say so in the changelog."""
 
-WITHDRAWN: Final = "withdrawn"
 # A basis whose day is somebody's statement. The others follow the calendar, and a new day alone is no news.
 _FIXED: Final = frozenset({"actual", "planned", "retrospective"})
 
@@ -40,7 +39,7 @@ class Assessed:
     reference: Reference
     basis: Basis
     evidence: list[Cited]
-    apart: frozenset[int]  # evidence of the standing that belongs to no criterion
+    apart: frozenset[int]  # evidence that belongs to no criterion: of the day that counts, and of a closing
     fingerprint: str
 
     @property
@@ -49,36 +48,44 @@ class Assessed:
         return {row.id: row.verdict for row in self.content.criteria}
 
 
+def criteria_hold(verdicts: Mapping[str, str]) -> bool:
+    """Whether the criteria alone make eligible, whether or not the participant was closed since."""
+    return all(verdict == ("met" if name[0] == "I" else "not_met") for name, verdict in verdicts.items())
+
+
 def assess_participant(participant: Participant, rules: Rules, sealed_at: str) -> Assessed:
     """Judge a participant by what is live, on the day that counts as of ``sealed_at``."""
-    reference, basis = judged_on(participant, sealed_at, rules.protocol.zone(participant.source))
-    return _assess(participant, rules, reference, basis)
+    return _assess(participant, rules, judged_on(participant, sealed_at, rules.protocol.zone(participant.source)))
 
 
 def assess_for_enrolment(participant: Participant, rules: Rules, sealed_at: str) -> Assessed:
     """Judge a participant for an infusion that can be no earlier than today."""
     zone = rules.protocol.zone(participant.source)
-    reference, basis = judged_on(participant, sealed_at, zone)
+    on = judged_on(participant, sealed_at, zone)
     today = local_day(sealed_at, zone)
-    if reference.day < today:
-        reference = Reference(day=today, instant=None, zone=zone, last_planned=reference.last_planned)
-        basis = "today"
-    return _assess(participant, rules, reference, basis)
+    if on.reference.day < today:
+        last = max(today, on.reference.last_planned or today)
+        reference = Reference(day=today, instant=None, zone=zone, last_planned=last)
+        on = replace(on, reference=reference, basis="today")
+    return _assess(participant, rules, on)
 
 
-def _assess(participant: Participant, rules: Rules, reference: Reference, basis: Basis) -> Assessed:
-    records = participant.live()
+def _assess(participant: Participant, rules: Rules, on: JudgedOn) -> Assessed:
+    records, reference, basis = participant.live(), on.reference, on.basis
     content = assess(rules.protocol, records, reference)
-    withdrawn = participant.newest("screening.withdrawn")
-    used = [index for row in content.criteria for index in row.evidence]
-    if withdrawn is not None:
-        content = Assessment("ineligible", content.criteria, [*content.failed, WITHDRAWN], [], None)
-        used.append(LogIndex(withdrawn.index))
+    closed = participant.closed()
+    if closed:
+        content = Assessment("ineligible", content.criteria, [*content.failed, *closed], [], None)
+    apart = frozenset(record.index for record in closed.values())
+    if on.record is not None:
+        apart |= {on.record}
+    used = [*(index for row in content.criteria for index in row.evidence), *apart]
     evidence = [Cited(index=index, leaf=leaf) for index, leaf in cited(records, used)]
     essence = [
         content.standing,
         content.failed,
         basis,
+        sorted(apart),
         reference.day.isoformat() if basis in _FIXED else None,
         [
             [row.id, row.verdict, row.evidence, [[gap.item, gap.why] for gap in row.gaps]]
@@ -87,7 +94,6 @@ def _assess(participant: Participant, rules: Rules, reference: Reference, basis:
         rules.digest,
     ]
     fingerprint = hashlib.sha256(write_json(essence)).hexdigest()
-    apart = frozenset() if withdrawn is None else frozenset({withdrawn.index})
     return Assessed(content, reference, basis, evidence, apart, fingerprint)
 
 
@@ -130,7 +136,7 @@ def _shortened(row: CriterionVerdict, most: int, width: int, citations: int) -> 
     lines = [line if len(line) <= width else line[: width - 3] + "..." for line in row.arithmetic[:most]]
     if len(row.arithmetic) > most:
         lines.append(f"and {len(row.arithmetic) - most} more")
-    return row.model_copy(update={"arithmetic": lines, "evidence": row.evidence[:citations]})
+    return row.model_copy(update={"arithmetic": lines, "evidence": row.evidence[-citations:]})
 
 
 def time_matters(participant: Participant, rules: Rules, now: str) -> bool:
@@ -138,5 +144,5 @@ def time_matters(participant: Participant, rules: Rules, now: str) -> bool:
     last = participant.decision
     if last is None:
         return False
-    reference, basis = judged_on(participant, now, rules.protocol.zone(participant.source))
-    return (last.judged_on, last.basis) != (reference.day.isoformat(), basis)
+    on = judged_on(participant, now, rules.protocol.zone(participant.source))
+    return (last.judged_on, last.basis) != (on.reference.day.isoformat(), on.basis)

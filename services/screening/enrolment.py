@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from services.screening.eligibility import ENGINE, WITHDRAWN, Assessed, Rules, assess_for_enrolment
-from services.screening.participant import Participant
+from services.screening.eligibility import ENGINE, Assessed, Rules, assess_for_enrolment
+from services.screening.participant import CLOSINGS, Participant
 from shared.decider import DecisionDraft, SealedEvent
 from shared.events.decisions import Cited, DeviationRaised, Enrolled, EnrolmentRefused
 from shared.events.screening import EnrolmentRequested, Infused
@@ -33,11 +33,10 @@ def enrol(
     assert isinstance(request, EnrolmentRequested)
     assessed = assess_for_enrolment(participant, rules, event.entry.header.sealed_at)
     reasons = _obstacles(participant, trial, rules, request, assessed)
-    evidence = [citation(event)]
-    if participant.decision is not None and participant.decision.entry is not None:
-        assert participant.decision.leaf is not None
-        evidence.append(Cited(index=participant.decision.entry, leaf=participant.decision.leaf))
-    evidence.sort(key=lambda one: one.index)
+    evidence = _contradicted(participant, event)
+    if participant.signature is not None:
+        evidence.append(Cited(index=participant.signature.entry, leaf=participant.signature.leaf))
+        evidence.sort(key=lambda one: one.index)
     subject = ParticipantId(participant.code)
     common = {
         "cause": citation(event),
@@ -54,7 +53,9 @@ def enrol(
         {**common, "place": place, "places": rules.protocol.places, "dose_level": request.dose_level}
     )
     return (
-        participant.model_copy(update={"place": place, "dose_level": request.dose_level}),
+        participant.model_copy(
+            update={"place": place, "dose_level": request.dose_level, "request": event.envelope.id}
+        ),
         trial.model_copy(update={"places_taken": place}),
         DecisionDraft("screening.enrolled", subject, enrolled),
     )
@@ -66,21 +67,19 @@ def _obstacles(
     reasons = []
     if participant.place is not None:
         reasons.append(f"already enrolled, in place {participant.place}")
-    decision = participant.decision
-    if decision is None:
+    if next(participant.infusions(), None) is not None:
+        reasons.append("already infused")
+    if participant.newest("screening.completed") is None:
         reasons.append("screening is not completed: send screening.completed")
     standing = assessed.content.standing
     if standing != "eligible":
         open_ones = assessed.content.failed or sorted(
             {name for blocker in assessed.content.blockers for name in blocker.criteria}
         )
-        told = [name for name in open_ones if name != WITHDRAWN]
-        because = "withdrawn from the trial" if WITHDRAWN in open_ones else ", ".join(told)
+        because = ", ".join(CLOSINGS.get(name, name) for name in open_ones)
         reasons.append(f"{standing} as of {assessed.reference.day.isoformat()}: {because}")
     if assessed.basis == "today" and participant.newest("screening.infusion_planned") is not None:
         reasons.append("the planned infusion lies in the past: plan it anew")
-    if participant.newest("screening.screen_failed") is not None:
-        reasons.append("closed as a screen failure")
     if participant.signature is None:
         reasons.append("the investigator has not signed the eligibility decision as it stands now")
     if trial.places_taken >= rules.protocol.places and participant.place is None:
@@ -100,15 +99,24 @@ def deviation(participant: Participant, rules: Rules, event: SealedEvent, rule: 
         protocol_digest=rules.digest,
         rule=rule,
         text=text,
-        evidence=[citation(event)],
+        evidence=_contradicted(participant, event),
     )
     return DecisionDraft("screening.deviation_raised", ParticipantId(participant.code), data)
 
 
+def _contradicted(participant: Participant, event: SealedEvent) -> list[Cited]:
+    """An event with the decision that stood when it was sealed, where that one is sealed itself; in log order."""
+    evidence = [citation(event)]
+    decision = participant.decision
+    if decision is not None and decision.entry is not None and decision.leaf is not None:
+        evidence.append(Cited(index=decision.entry, leaf=decision.leaf))
+    return sorted(evidence, key=lambda one: one.index)
+
+
 def infusion_deviations(
-    participant: Participant, assessed: Assessed | None, rules: Rules, event: SealedEvent
+    before: Participant, participant: Participant, assessed: Assessed, rules: Rules, event: SealedEvent
 ) -> list[DecisionDraft]:
-    """What an infusion broke, if anything: no place, another dose level, not eligible on the actual day."""
+    """What an infusion broke, if anything: place, dose level, signature, order, eligibility on the actual day."""
     infused = event.data
     assert isinstance(infused, Infused)
     found = []
@@ -117,10 +125,38 @@ def infusion_deviations(
     elif infused.dose_level != participant.dose_level:
         text = f"infused at {infused.dose_level}, enrolled at {participant.dose_level}"
         found.append(("infused_at_another_dose_level", text))
-    if participant.newest("screening.withdrawn") is not None:
+    # A correction of the first infusion is not one more: the signature was bound, or not, when that one came.
+    if participant.first_infusions() > before.first_infusions():
+        found += _first_infusion_deviations(participant)
+    closed = participant.closed()
+    if "withdrawn" in closed:
         found.append(("infused_after_withdrawal", "infused after withdrawing from the trial"))
-    if infused.number == 1 and assessed is not None and assessed.content.standing != "eligible":
-        detail = ", ".join(assessed.content.failed) or "not everything was known"
-        text = f"{assessed.content.standing} on the day of the infusion: {detail}"
-        found.append(("infused_while_not_eligible", text))
+    if "screen_failed" in closed:
+        found.append(("infused_after_screen_failure", "infused after being closed as a screen failure"))
+    if infused.number == 1 and assessed.content.standing != "eligible":
+        found.append(("infused_while_not_eligible", _not_eligible(assessed)))
     return [deviation(participant, rules, event, rule, text) for rule, text in found]
+
+
+def turned_deviation(
+    participant: Participant, assessed: Assessed, rules: Rules, event: SealedEvent
+) -> DecisionDraft:
+    """What was recorded after the infusion shows that it should not have been given."""
+    text = f"{_not_eligible(assessed)} (known only since)"
+    return deviation(participant, rules, event, "infused_while_not_eligible", text)
+
+
+def _first_infusion_deviations(participant: Participant) -> list[tuple[str, str]]:
+    found = []
+    if participant.signature is None:
+        text = "infused without the investigator's signature on the eligibility decision as it stood"
+        found.append(("infused_without_current_signature", text))
+    if participant.first_infusions() > 1:
+        text = "another first infusion is recorded already; correct or retract the wrong one"
+        found.append(("two_first_infusions", text))
+    return found
+
+
+def _not_eligible(assessed: Assessed) -> str:
+    detail = ", ".join(CLOSINGS.get(name, name) for name in assessed.content.failed) or "not everything was known"
+    return f"{assessed.content.standing} on the day of the infusion: {detail}"

@@ -114,6 +114,15 @@ class Case:
             return when.first > self.reference.instant
         return when.days(self.reference.zone)[0] > self.reference.day
 
+    def only_later(self, said: Dated[D], when: str | None) -> bool:
+        """Whether a record from after the actual infusion tells only of what was after it too.
+
+        None stands for what holds when the record is made, and is not dated otherwise.
+        """
+        if self.reference.instant is None or not self.is_after(said.span):
+            return False
+        return when is None or self.is_after(span(when, self.reference.zone))
+
     def oldest(self, ages: AgeClass) -> date | None:
         """The first day whose evidence still counts; None: any day's does."""
         days = self.protocol.validity_days[ages]

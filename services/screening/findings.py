@@ -61,6 +61,7 @@ def _join(parts: tuple[Finding, ...], truth: Truth, *, one_is_enough: bool) -> F
         gaps = tuple(gap for part in parts if part.truth is None for gap in part.gaps)
         return Finding(None, lines, evidence, gaps=gaps)
     carriers = [part for part in parts if part.truth is truth]
+    lines = tuple(line for part in carriers for line in part.lines)
     days = [part.fresh_until for part in carriers]
     until = last(days) if truth is one_is_enough else soonest(days)
     return Finding(truth, lines, frozenset[int]().union(*(part.evidence for part in carriers)), until)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from services.screening.evidence import Case, Measure, amount, in_unit, named, possible, rounded
+from services.screening.evidence import Case, Dated, Measure, amount, in_unit, named, possible, rounded
 from services.screening.findings import Finding, Why, conjunction, disjunction, last, soonest, unknown
 from services.screening.logic import Range, Truth
 from services.screening.persons import between, birth_days, completed_years, partial_birth, recorded_sex, registered
@@ -106,7 +106,8 @@ def attested(rule: kinds.Attested, case: Case) -> Finding:
     """Whether a question is answered yes; about the whole life, any yes stands until it is corrected."""
     ages = items().topics[rule.topic].ages
     if case.oldest(ages) is None:
-        yes = [record for record in case.live(Attested, rule.topic) if record.data.answer == "yes"]
+        said = [record for record in case.live(Attested, rule.topic) if record.data.answer == "yes"]
+        yes = [record for record in said if not _all_later(case, record)]
         if yes:
             line = f"{named(rule.topic)}: yes, stated {yes[-1].moment}"
             return Finding(truth=True, lines=(line,), evidence=frozenset(record.index for record in yes))
@@ -121,15 +122,35 @@ def attested(rule: kinds.Attested, case: Case) -> Finding:
 
 
 def judged(_: kinds.Judged, case: Case) -> Finding:
-    """The investigator's latest judgement, which ages as any clinical statement does."""
+    """The investigator's judgement, which ages as any clinical statement does.
+
+    One that something interferes stands while it is fresh until it is corrected, whoever says otherwise later;
+    else the latest counts.
+    """
     records = case.usable(Judged)
+    against = [(record, *case.freshness(record.span, "clinical")) for record in records if record.data.interferes]
+    fresh = [(record, until) for record, truth, until in against if truth]
+    if fresh:
+        moments = " and ".join(dict.fromkeys(record.moment for record, _ in fresh))
+        line = f"investigator's judgement of {moments}: something interferes or adds risk"
+        evidence = frozenset(record.index for record, _ in fresh)
+        return Finding(
+            truth=True, lines=(line,), evidence=evidence, fresh_until=last([until for _, until in fresh])
+        )
+    loose = [record for record, truth, _ in against if truth is None]
+    if loose:
+        return case.open("investigator_judgement", "partial_date", "clinical", loose)
     chosen = case.latest(records, "investigator_judgement", "clinical", lambda data: data.interferes)
     if isinstance(chosen, Finding):
         return chosen
-    interferes = chosen.record.data.interferes
-    found = "something interferes or adds risk" if interferes else "nothing interferes or adds risk"
-    line = f"investigator's judgement of {chosen.record.moment}: {found}"
-    return Finding(interferes, (line,), frozenset({chosen.record.index}), chosen.fresh_until)
+    line = f"investigator's judgement of {chosen.record.moment}: nothing interferes or adds risk"
+    return Finding(
+        truth=False, lines=(line,), evidence=frozenset({chosen.record.index}), fresh_until=chosen.fresh_until
+    )
+
+
+def _all_later(case: Case, said: Dated[Attested]) -> bool:
+    return bool(said.data.occurred) and all(case.only_later(said, when) for when in said.data.occurred)
 
 
 def _maximum(rule: kinds.Measured, case: Case) -> Finding:

@@ -1,6 +1,7 @@
 """What the screening service remembers of a participant, and the day a participant is judged on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -37,6 +38,10 @@ EVIDENCE_TYPES: Final = frozenset(
 ) | {"treatment.infused"}
 
 
+CLOSINGS: Final = {"screen_failed": "closed as a screen failure", "withdrawn": "withdrawn from the trial"}
+"""What ends a participant's way into the trial, as decisions name it among what failed, and in words."""
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,6 +71,14 @@ class LastDecision(_Document):
     leaf: str | None = None
 
 
+class Signature(_Document):
+    """An admitted signature, by position, content and the id under which it can be corrected or retracted."""
+
+    entry: int
+    leaf: str
+    event_id: str
+
+
 class Participant(_Document):
     """Everything the screening service knows about one participant."""
 
@@ -73,8 +86,9 @@ class Participant(_Document):
     source: str
     records: tuple[StoredRecord, ...] = ()
     decision: LastDecision | None = None
-    signature: int | None = None  # the entry whose signature binds the decision as it stands now
+    signature: Signature | None = None  # the one that binds the decision as it stands now
     place: int | None = None
+    request: str | None = None  # the id of the enrolment request that gave the place
     dose_level: str | None = None
 
     def with_record(self, event: SealedEvent) -> "Participant":
@@ -107,14 +121,32 @@ class Participant(_Document):
         """The live record of a type that was sealed last."""
         return next((record for record in reversed(self.records) if record.type == type_), None)
 
-    def first_infusion(self) -> tuple[StoredRecord, Infused] | None:
-        """The live record of the first infusion, if there was one."""
+    def without_signature(self, event_id: str | None) -> "Participant":
+        """The participant after a correction or retraction of an event: a signature taken back binds nothing."""
+        if self.signature is None or self.signature.event_id != event_id:
+            return self
+        return self.model_copy(update={"signature": None})
+
+    def closed(self) -> dict[str, StoredRecord]:
+        """The live records that ended the participant's way into the trial, by what decisions call it."""
+        found = {name: self.newest(f"screening.{name}") for name in CLOSINGS}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def infusions(self) -> Iterator[tuple[StoredRecord, Infused]]:
+        """The live records of infusions, in log order."""
         for record in self.records:
-            if record.type == "treatment.infused":
-                data = _typed(record.type, record.data)
-                if isinstance(data, Infused) and data.number == 1:
-                    return record, data
-        return None
+            data = _typed(record.type, record.data) if record.type == "treatment.infused" else None
+            if isinstance(data, Infused):
+                yield record, data
+
+    def first_infusions(self) -> int:
+        """How many live records claim to be of the first infusion."""
+        return sum(data.number == 1 for _, data in self.infusions())
+
+    def first_infusion(self, zone: ZoneInfo) -> tuple[StoredRecord, Infused] | None:
+        """The live record of the first infusion, if there was one; of several the earliest by its moment."""
+        firsts = [(record, data) for record, data in self.infusions() if data.number == 1]
+        return min(firsts, key=lambda one: (span(one[1].at, zone).first, one[0].index), default=None)
 
 
 @lru_cache(maxsize=65536)
@@ -127,55 +159,64 @@ def local_day(sealed_at: str, zone: ZoneInfo) -> date:
     return instant(sealed_at).astimezone(zone).date()
 
 
-def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> tuple[Reference, Basis]:
+@dataclass(frozen=True, slots=True)
+class JudgedOn:
+    """The day that counts, why it does, and the index of the record that says so (None: nobody has)."""
+
+    reference: Reference
+    basis: Basis
+    record: int | None
+
+
+def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> JudgedOn:
     """The day against which everything is judged: the actual first infusion, else the planned one.
 
     A plan that has passed without an infusion moves on with sealed time, because the infusion can only be
-    today or later. Without a plan, the day screening was completed stands in for it in the same way. A plan
-    or completion that was reported only after its own day is a record of the past: it is judged as of that
-    day for good, and gives no place (see enrolment). For a participant who was closed as a screen failure or
-    withdrew, time stands still on that day.
+    today or later. Without a plan, the day screening was completed stands in for it in the same way, however
+    late the completion was reported. A plan that was reported only after its own day is a record of the past:
+    it is judged as of that day for good, and gives no place (see enrolment). For a participant who was closed
+    as a screen failure or withdrew, time stands still on that day.
     """
-    infusion = participant.first_infusion()
     planned = participant.newest("screening.infusion_planned")
     plan = _typed(planned.type, planned.data) if planned else None
-    last = date.fromisoformat(plan.last) if isinstance(plan, InfusionPlanned) and plan.last else None
+    # No further infusion is planned before one that was given: the last planned one is never earlier.
+    after = [span(data.at, zone).days(zone)[1] for _, data in participant.infusions()]
+    if isinstance(plan, InfusionPlanned) and plan.last:
+        after.append(date.fromisoformat(plan.last))
+
+    def judged(day: date, basis: Basis, record: StoredRecord | None, given: datetime | None = None) -> JudgedOn:
+        reference = Reference(day=day, instant=given, zone=zone, last_planned=max([day, *after]))
+        return JudgedOn(reference, basis, None if record is None else record.index)
+
+    infusion = participant.first_infusion(zone)
     if infusion is not None:
         moment = span(infusion[1].at, zone)
         # Of an infusion known by its day alone, only what happened after that day is certainly after it.
         given = moment.first if "T" in infusion[1].at else moment.end - timedelta(microseconds=1)
-        return _reference(moment.days(zone)[0], given, zone, last), "actual"
+        return judged(moment.days(zone)[0], "actual", infusion[0], given)
     today = min([local_day(sealed_at, zone), *_ended(participant, zone)])
     if planned is not None and isinstance(plan, InfusionPlanned):
         day = date.fromisoformat(plan.first)
         if day < local_day(planned.sealed_at, zone):
-            return _reference(day, None, zone, last), "retrospective"
-        return _reference(max(day, today), None, zone, last), "planned" if today <= day else "planned_passed"
+            return judged(day, "retrospective", planned)
+        return judged(max(day, today), "planned" if today <= day else "planned_passed", planned)
     completed = participant.newest("screening.completed")
-    if completed is not None:
-        data = _typed(completed.type, completed.data)
-        assert isinstance(data, Completed)
-        day = span(data.on, zone).days(zone)[1]
-        if day < local_day(completed.sealed_at, zone):
-            return _reference(day, None, zone, last), "retrospective"
-        return _reference(max(day, today), None, zone, last), "completed" if today <= day else "today"
-    return _reference(today, None, zone, last), "today"
+    if completed is None:
+        return judged(today, "today", None)
+    data = _typed(completed.type, completed.data)
+    assert isinstance(data, Completed)
+    day = span(data.on, zone).days(zone)[1]
+    return judged(max(day, today), "completed" if today <= day else "today", completed)
 
 
 def _ended(participant: Participant, zone: ZoneInfo) -> list[date]:
     """The day on which screening ended without an infusion, if it has."""
     found = []
-    for type_ in ("screening.screen_failed", "screening.withdrawn"):
-        record = participant.newest(type_)
-        if record is not None:
-            data = _typed(record.type, record.data)
-            assert isinstance(data, ScreenFailed | Withdrawn)
-            found.append(span(data.on, zone).days(zone)[1])
+    for record in participant.closed().values():
+        data = _typed(record.type, record.data)
+        assert isinstance(data, ScreenFailed | Withdrawn)
+        found.append(span(data.on, zone).days(zone)[1])
     return found
-
-
-def _reference(day: date, at: datetime | None, zone: ZoneInfo, last: date | None) -> Reference:
-    return Reference(day=day, instant=at, zone=zone, last_planned=last)
 
 
 def cited(records: Sequence[Record], indices: Sequence[int]) -> list[tuple[int, str]]:

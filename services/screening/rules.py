@@ -100,7 +100,7 @@ def _only_if(rule: kinds.OnlyIf, case: Case) -> Finding:
     then = judge(rule.then, case)
     return replace(
         then,
-        lines=condition.lines + then.lines,
+        lines=then.lines + condition.lines,
         evidence=condition.evidence | then.evidence,
         fresh_until=None if then.truth is None else soonest((condition.fresh_until, then.fresh_until)),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
-from services.screening.evidence import Case, Dated, named, rounded
+from services.screening.evidence import Case, named, rounded
 from services.screening.findings import Finding, Why, disjunction, unknown
 from services.screening.logic import Truth, all_of, negate
 from shared.events.screening import Answer, Attested, HistoryEntry, HistoryListed
@@ -153,7 +153,7 @@ def attested_within(rule: kinds.AttestedWithin, case: Case) -> Finding:
         places = [
             window.place(case, f"{name} occurred", when)
             for when in statement.data.occurred
-            if not _only_later(case, statement, when)
+            if not case.only_later(statement, when)
         ]
         if statement.data.answer == "yes" and not statement.data.occurred:
             places = [(None, f"{name}: yes, stated {statement.moment} without saying when")]
@@ -188,20 +188,10 @@ def _facts(case: Case, history: str) -> list[Fact]:
     facts: dict[HistoryEntry, Fact] = {}
     for listed in case.live(HistoryListed, history):
         for entry in listed.data.entries:
-            if (entry.last or entry.ongoing) and _only_later(case, listed, entry.last):
+            if not (entry.planned or entry.remission) and case.only_later(listed, entry.last):
                 continue
             facts[entry] = Fact(history, entry, listed.index, listed.moment)
     return list(facts.values())
-
-
-def _only_later(case: Case, said: Dated[Attested] | Dated[HistoryListed], when: str | None) -> bool:
-    """Whether a record from after the actual infusion tells only of what was after it too.
-
-    None stands for what was ongoing when the record was made.
-    """
-    if case.reference.instant is None or not case.is_after(said.span):
-        return False
-    return when is None or case.is_after(span(when, case.reference.zone))
 
 
 def _nothing_else_listed(history: str, case: Case) -> Finding:

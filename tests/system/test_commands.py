@@ -72,11 +72,13 @@ def write(path: Path, *drafts: dict[str, object]) -> Path:
 
 
 def test_a_site_posts_drafts_and_holds_receipts(up: Path, tmp_path: Path) -> None:
-    file = write(tmp_path / "events.ndjson", REGISTERED, CREATININE, draft("screening.completed", on="2026-03-04"))
+    # A plan of the past is judged as of its day for good; without it the creatinine would be too old by now.
+    closing = draft("screening.infusion_planned", first="2026-03-05"), draft("screening.completed", on="2026-03-04")
+    file = write(tmp_path / "events.ndjson", REGISTERED, CREATININE, *closing)
     first = trail("submit", file, "--wait", "--json", "--data", up)
     assert first.returncode == 0, first.stderr
     outcomes = json.loads(first.stdout[first.stdout.index("[\n") :])
-    assert [one["verdict"] for one in outcomes] == ["admitted"] * 3
+    assert [one["verdict"] for one in outcomes] == ["admitted"] * 4
     again = trail("submit", file, "--wait", "--json", "--data", up)
     assert json.loads(again.stdout) == outcomes, "the same file again posts nothing new"
 

@@ -126,6 +126,8 @@ def test_evidence_names_only_what_carried_the_verdict() -> None:
     rows = {row.id: row for row in assess(PROTOCOL, records, reference()).criteria}
     assert rows["I5.3"].evidence == sorted([index["alt"], index["ast"]])
     assert len(rows["I6"].evidence) == 3, "sex, childbearing potential and the test"
+    assert rows["I6"].arithmetic[0].startswith("serum pregnancy test"), "the outcome before its conditions"
+    assert rows["I6"].arithmetic[-1] == "sex female"
     without_clearance = assessed(eligible() | {"weight": []})
     rows = {row.id: row for row in without_clearance.criteria}
     assert rows["I5.1"].evidence == [index["creatinine"]]

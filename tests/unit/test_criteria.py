@@ -196,15 +196,19 @@ DECIDED: list[tuple[str, str, Study]] = [
     ("E16", "met", person("unknown") | answer("pregnant", "yes")),
     ("E16", "not_met", person("unknown")),
     ("E17", "met", {"judged": [Judged(interferes=True, statement="Lives too far away.", on=FRESH)]}),
-    (
-        "E17",
-        "not_met",
-        {
-            "judged": [
-                Judged(interferes=True, statement="Lives too far away.", on=ago(9)),
-                Judged(interferes=False, statement="Moved.", on=ago(2)),
-            ]
-        },
+    # That something interferes stands while it is fresh, whoever says otherwise later.
+    *(
+        (
+            "E17",
+            said,
+            {
+                "judged": [
+                    Judged(interferes=True, statement="Lives too far away.", on=ago(days)),
+                    Judged(interferes=False, statement="Moved.", on=ago(2)),
+                ]
+            },
+        )
+        for days, said in ((14, "met"), (9, "met"), (2, "met"), (15, "not_met"))
     ),
 ]
 

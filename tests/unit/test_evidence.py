@@ -132,11 +132,11 @@ OPEN: list[tuple[str, str, str, Study]] = [
     (
         "E17",
         "investigator_judgement",
-        "conflicting",
+        "partial_date",
         {
             "judged": [
                 Judged(interferes=False, statement="Fine.", on=FRESH),
-                Judged(interferes=True, statement="Not fine.", on=FRESH),
+                Judged(interferes=True, statement="Not fine.", on="2026-02"),
             ]
         },
     ),

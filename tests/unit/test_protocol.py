@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.protocol import rule_kinds
+from shared.protocol.items import items
 from shared.protocol.model import Criterion, SubCriterion, load_protocol, protocol_digest
 from shared.words import TrailError
 from tests.study import DOCUMENT, PROTOCOL
@@ -41,9 +42,18 @@ def test_the_assumptions_are_numbered_open_and_the_ages_agree_with_them() -> Non
     assert [row.id for row in PROTOCOL.assumptions] == [f"A{n}" for n in range(1, len(PROTOCOL.assumptions) + 1)]
     assert {row.status for row in PROTOCOL.assumptions} == {"open"}
     values = {row.id: row.value for row in PROTOCOL.assumptions}
-    assert values["A4"] == "laboratory 14 days; imaging, ECG and serology 28 days"
+    assert values["A4"] == "laboratory 14 days; imaging, ECG, serology and marrow flow cytometry (CLL1) 28 days"
     assert values["A14"].startswith("14 days;")
     assert PROTOCOL.validity_days == {"laboratory": 14, "imaging": 28, "clinical": 14, "lasting": None}
+
+
+def test_what_never_goes_stale_leans_on_the_assumption_that_it_does_not() -> None:
+    lasting = {name for name, code in items().codes.items() if code.ages == "lasting"}
+    lasting |= {name for name, topic in items().topics.items() if topic.ages == "lasting"}
+    for row in PROTOCOL.rows:
+        name = getattr(row.rule, "item", None) or getattr(row.rule, "topic", None)
+        if name in lasting:
+            assert "A14" in row.assumptions, row.id
 
 
 def test_a_document_is_named_by_its_bytes() -> None:
