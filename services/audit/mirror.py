@@ -1,5 +1,6 @@
 """The LOG stream: a gapless mirror of the database, topped up from it whenever it lags."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from nats.aio.client import Client
@@ -51,11 +52,15 @@ class Mirror:
         published = info.state.last_seq
         await self._compare(published)
         self._published = published
-        for follows, size, note in self._checkpoints.all():
-            while self._published < size:
-                start = max(self._published, follows)
-                stop = min(start + BATCH, size)
-                await self._send(list(self._log.entries(start, stop)), note if stop == size else "")
+        notes = {size: note for _, size, note in self._checkpoints.all()}
+        sizes = sorted(notes)
+        while sizes and self._published < sizes[-1]:
+            # As many entries at once as the broker takes, up to the last checkpoint among them: a log of single
+            # entries, each with a checkpoint of its own, is not rebuilt one by one.
+            start = self._published
+            last = bisect_right(sizes, start + BATCH) - 1
+            stop = sizes[last] if last >= 0 and sizes[last] > start else start + BATCH
+            await self._send(list(self._log.entries(start, stop)), notes.get(stop, ""))
 
     async def _compare(self, published: int) -> None:
         size = self._log.size()
