@@ -28,6 +28,11 @@ COLOURS: Final = {
 }
 
 
+def called() -> str:
+    """How this command was called, so that a suggestion can be copied: ``.venv/bin/trail``, or ``trail``."""
+    return sys.argv[0] if sys.argv[0].endswith("/trail") else "trail"
+
+
 def coloured(word: str) -> str:
     """A verdict in its colour."""
     return f"[{COLOURS[word]}]{word}[/]" if word in COLOURS else safe(word)

@@ -20,7 +20,7 @@ from services.cli import checking, show
 from services.cli.delivery import Post, line, settled
 from services.cli.demo import Player
 from services.cli.installation import Installation
-from services.cli.output import GOOD, WRONG, as_json, coloured, complain, out, progress, safe, say
+from services.cli.output import GOOD, WRONG, as_json, called, coloured, complain, out, progress, safe, say
 from services.cli.reading import reading
 from services.cli.sdtm import Study, read_study
 from services.cli.stack import Stack, broker_url, is_running
@@ -80,7 +80,7 @@ def run_demo(directory: Path, seed: int) -> int:
         ("show entry 0", "the genesis entry"),
         ("verify", "every hash, link, signature and ruling again"),
     ):
-        say(f"  trail {command} --data {directory}   [dim]{why}[/]")
+        say(f"  {called()} {command} --data {directory}   [dim]{why}[/]")
     return max(verified, replayed)
 
 
