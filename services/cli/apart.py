@@ -32,7 +32,7 @@ def deliver_waiting(directory: Path, broker: str | None, *, wait: bool) -> int:
     async def deliver() -> bool:
         async with line(home, broker or broker_url(home.directory)) as connected:
             with progress("waiting for receipts", None):
-                return bool(await connected.deliver(sources, timeout=None if wait else _WITHOUT_WAITING))
+                return await connected.deliver(sources, timeout=None if wait else _WITHOUT_WAITING)
 
     if asyncio.run(deliver()):
         say("Every event in the outboxes is sealed, with a verified receipt.")

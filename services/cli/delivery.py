@@ -1,7 +1,7 @@
 """From drafts to receipts: keys, outboxes and couriers for the sources on this machine."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -134,7 +134,7 @@ class Line:
 
 
 @asynccontextmanager
-async def line(home: Installation, url: str):  # type: ignore[no-untyped-def]
+async def line(home: Installation, url: str) -> AsyncIterator[Line]:
     """Open the outboxes and a connection; the root's own statements are delivered first."""
     client = await connect(url, "trail")
     post = Post(home)

@@ -4,7 +4,6 @@ from unittest.mock import patch
 
 import pytest
 
-from services.audit.admission import ref_of
 from services.audit.log import Row
 from services.audit.verify import Verifier
 from services.console.replay import check
@@ -81,7 +80,3 @@ def test_changing_any_kind_of_rule_turns_the_golden_log_red(entries: list[Entry]
 
     with patch.dict(rules._JUDGES, {judged: changed}):
         assert check(entries[:900]).differences, f"no golden decision depends on a rule of kind {kind}"
-
-
-def test_refs_are_hashes_of_event_ids() -> None:
-    assert ref_of("a") != ref_of("b")
