@@ -12,8 +12,8 @@ from nats.js import JetStreamContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER, Topology
-from shared.checkpoint import NoteKey
 from shared.envelope import CONTENT_TYPE
+from shared.note import NoteKey
 from shared.outbox import Outbox, Outgoing
 
 WINDOW = 500

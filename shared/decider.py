@@ -15,12 +15,13 @@ from pydantic import BaseModel
 from sqlalchemy import Column, Engine, Integer, LargeBinary, String, Table, Text, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from shared.checkpoint import NoteKey, open_checkpoint
+from shared.checkpoint import open_checkpoint
 from shared.database import sqlite
 from shared.entry import NO_LEAF, Entry
 from shared.envelope import Envelope, read_envelope, write_envelope
 from shared.events import CATALOGUE, Data, read_data, short_type
 from shared.merkle import Frontier
+from shared.note import NoteKey
 from shared.outbox import METADATA, Outbox
 from shared.signing import SigningKey
 from shared.words import EvidenceError, LeafHash, ParticipantId, SourceId

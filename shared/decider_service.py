@@ -14,10 +14,10 @@ from nats.errors import Error as NatsError
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import BATCH, CHECKPOINT_HEADER, Topology, decode_note
-from shared.checkpoint import NoteKey
 from shared.courier import Courier
 from shared.decider import Decider, DeciderStore
 from shared.entry import read_entry
+from shared.note import NoteKey
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, started
 from shared.settings import ServiceSettings
 from shared.signing import SigningKey

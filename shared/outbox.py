@@ -31,11 +31,11 @@ from sqlalchemy import (
     update,
 )
 
-from shared.checkpoint import NoteKey
 from shared.database import sqlite
 from shared.drafts import Draft
 from shared.envelope import read_envelope, write_json
 from shared.events import Role
+from shared.note import NoteKey
 from shared.receipt import open_receipt, receipt_signature
 from shared.signing import SigningKey
 from shared.words import EvidenceError, LogIndex, SourceId, TrailError

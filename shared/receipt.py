@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.checkpoint import NoteKey, open_checkpoint
+from shared.checkpoint import open_checkpoint
 from shared.entry import Entry, digest_body, read_entry
 from shared.merkle import root_from_inclusion
+from shared.note import NoteKey
 from shared.signing import base64_bytes
 from shared.words import EvidenceError
 

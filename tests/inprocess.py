@@ -17,7 +17,6 @@ from services.cli.study import INVESTIGATORS, Act, Day, Post, PostBroken, Reques
 from services.screening.decide import SOURCE, ScreeningDecider
 from services.screening.participant import Participant
 from shared.broker import Topology
-from shared.checkpoint import NoteKey
 from shared.decider import Machine
 from shared.drafts import Draft
 from shared.entry import Arrival, Entry
@@ -25,6 +24,7 @@ from shared.envelope import read_envelope
 from shared.events import CATALOGUE, Role
 from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
+from shared.note import NoteKey
 from shared.protocol.model import protocol_digest
 from shared.signing import SigningKey
 from shared.words import SourceId

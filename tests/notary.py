@@ -12,10 +12,10 @@ from services.audit.admission import arrival_of
 from services.audit.notary import Notary, Sealed
 from services.audit.register import Counter
 from services.audit.verify import Report, Verifier
-from shared.checkpoint import NoteKey
 from shared.entry import Arrival, Entry
 from shared.envelope import write_envelope
 from shared.moments import instant, stamp
+from shared.note import NoteKey
 from shared.outbox import uuid7
 from shared.signing import SigningKey
 from shared.words import SourceId

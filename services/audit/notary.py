@@ -24,9 +24,10 @@ from services.audit.log import Log, LogHistory
 from services.audit.register import Register
 from services.audit.sealing import Batch, Sealing, Tail
 from services.audit.signatures import SignatureChecker
-from shared.checkpoint import Checkpoint, NoteKey, open_checkpoint
+from shared.checkpoint import Checkpoint, open_checkpoint
 from shared.entry import Arrival, Entry
 from shared.merkle import newest_inclusion_proofs
+from shared.note import NoteKey
 from shared.receipt import write_receipt
 from shared.signing import SigningKey
 from shared.words import EvidenceError, LogIndex, TrailError

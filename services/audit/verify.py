@@ -17,13 +17,14 @@ from services.audit.log import Row
 from services.audit.register import Register, register_rows
 from services.audit.sealing import ticks_between
 from services.audit.signatures import SignatureChecker
-from shared.checkpoint import NoteKey, open_checkpoint
+from shared.checkpoint import open_checkpoint
 from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, leaf_hash, read_entry
 from shared.envelope import MAX_EVENT_BYTES, Envelope, read_json
 from shared.events import Data
 from shared.events.log import ClockMoved, GapDetected, Ticked
 from shared.merkle import Frontier
 from shared.moments import instant
+from shared.note import NoteKey
 from shared.words import EvidenceError, LeafHash, RefusedError, SourceId
 
 _CHUNK = 500

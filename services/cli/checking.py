@@ -10,9 +10,9 @@ from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
 from services.cli.reading import Reading, reading, verify
 from services.console.replay import Replay, as_of, check, participants, until, what_if
-from shared.checkpoint import NoteKey
 from shared.decider import Machine, read_event
 from shared.entry import Entry
+from shared.note import NoteKey
 from shared.protocol.model import load_protocol
 from shared.words import TrailError
 

@@ -22,13 +22,13 @@ from typing import Final, Literal
 
 from services.audit.notary import Notary
 from shared.broker import Topology
-from shared.checkpoint import NoteKey
 from shared.drafts import Draft
 from shared.entry import Arrival
 from shared.events import Role
 from shared.events.log import KIND_OF_ROLE
 from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
+from shared.note import NoteKey
 from shared.outbox import Outbox
 from shared.protocol.model import load_protocol, protocol_digest
 from shared.signing import SigningKey

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.merkle import EMPTY_ROOT, Frontier, newest_inclusion_proofs, node_hash, root_from_inclusion
+from shared.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    Tree,
+    check_consistency,
+    newest_inclusion_proofs,
+    node_hash,
+    root_from_inclusion,
+)
 from shared.words import EvidenceError, LeafHash
 
 # The test data of RFC 6962's and 9162's implementations (google/certificate-transparency, transparency-dev/merkle).
@@ -184,3 +192,57 @@ def test_however_leaves_are_batched_the_tree_is_the_same(batches: list[int]) -> 
         tree = tree.extend(LEAVES[start:end])
     assert tree == Frontier().extend(LEAVES[: ends[-1]])
     assert tree.root() == model_root(LEAVES[: ends[-1]])
+
+
+def model_consistency(old: int, leaves: list[LeafHash], *, whole: bool = True) -> list[bytes]:
+    """RFC 9162 section 2.1.4.1, word for word: SUBPROOF(old, D, whole)."""
+    if old == len(leaves):
+        return [] if whole else [model_root(leaves)]
+    k = split(len(leaves))
+    if old <= k:
+        return [*model_consistency(old, leaves[:k], whole=whole), model_root(leaves[k:])]
+    return [*model_consistency(old - k, leaves[k:], whole=False), model_root(leaves[:k])]
+
+
+def tree(leaves: list[LeafHash]) -> Tree:
+    """A tree that knows its perfect subtrees from the leaves alone."""
+    return Tree(len(leaves), lambda height, at: model_root(leaves[at << height : (at + 1) << height]))
+
+
+@pytest.mark.parametrize("size", [*range(40), 64, 65, 80])
+def test_a_tree_of_subtrees_makes_the_rfcs_proofs_of_every_leaf_and_every_older_tree(size: int) -> None:
+    leaves, made = LEAVES[:size], tree(LEAVES[:size])
+    assert made.root() == model_root(leaves)
+    assert made.frontier() == Frontier().extend(leaves)
+    for index in range(size):
+        assert made.inclusion(index) == model_path(index, leaves)
+    for old in range(1, size + 1):
+        path = made.consistency(old)
+        assert path == model_consistency(old, leaves)
+        check_consistency(old, model_root(leaves[:old]), size, model_root(leaves), path)
+    check_consistency(0, EMPTY_ROOT, size, model_root(leaves), made.consistency(0))
+
+
+@given(st.integers(1, 80), st.integers(1, 80), st.data())
+def test_no_other_tree_passes_as_the_beginning_or_the_continuation(one: int, two: int, data: st.DataObject) -> None:
+    old, new = sorted((one, two))
+    path = tree(LEAVES[:new]).consistency(old)
+    old_root, new_root = model_root(LEAVES[:old]), model_root(LEAVES[:new])
+    at = data.draw(st.integers(0, len(path)))
+    for broken in (
+        (old, leaf(b"x"), new, new_root, path),
+        (old, old_root, new, leaf(b"x"), path),
+        (old, old_root, new, new_root, [*path[:at], leaf(b"x"), *path[at:]]),
+        (new + 1, old_root, new, new_root, path),
+        *([(old, old_root, new, new_root, [*path[:at], *path[at + 1 :]])] if at < len(path) else []),
+        *([(old, old_root, new, new_root, [*path[:at], leaf(b"x"), *path[at + 1 :]])] if at < len(path) else []),
+    ):
+        with pytest.raises(EvidenceError):
+            check_consistency(*broken)
+
+
+def test_a_proof_outside_the_tree_is_refused_in_a_sentence() -> None:
+    with pytest.raises(EvidenceError, match="index 5 lies outside a tree of 5 entries"):
+        tree(LEAVES[:5]).inclusion(5)
+    with pytest.raises(EvidenceError, match="a tree of 5 entries cannot be consistent with a larger one of 6"):
+        tree(LEAVES[:5]).consistency(6)

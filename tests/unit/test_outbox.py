@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared import outbox as module
-from shared.checkpoint import NoteKey
 from shared.drafts import Draft, read_draft
 from shared.envelope import read_envelope
 from shared.events import Role
+from shared.note import NoteKey
 from shared.outbox import Outbox, Outgoing, uuid7
 from shared.signing import SigningKey, verify_event
 from shared.words import RefusedError, SourceId, TrailError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.checkpoint import NoteKey
+from shared.note import NoteKey
 from shared.receipt import open_receipt, receipt_signature, write_receipt
 from shared.words import EvidenceError, LogIndex
 from tests.notary import LOG_KEY, OBSERVED, ORIGIN, PERSON, SITE, STRANGER, Office

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.checkpoint import Checkpoint, NoteKey
+from shared.checkpoint import Checkpoint
 from shared.decider import SealChecker
 from shared.entry import Entry, Header, seal
 from shared.merkle import Frontier
+from shared.note import NoteKey
 from shared.words import EvidenceError, LeafHash, LogIndex
 from tests.notary import LOG, LOG_KEY, ORIGIN, STRANGER, Office
 

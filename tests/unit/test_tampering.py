@@ -13,9 +13,10 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log, Row
 from services.audit.verify import Report, Verifier
 from services.cli.study import synthetic_study
-from shared.checkpoint import Checkpoint, NoteKey
+from shared.checkpoint import Checkpoint
 from shared.entry import Header, read_entry, seal
 from shared.merkle import Frontier
+from shared.note import NoteKey
 from shared.words import EvidenceError
 from tests.inprocess import LOG_KEY, TRIAL, InProcess, seeded_key
 
