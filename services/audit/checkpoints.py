@@ -71,8 +71,8 @@ class Checkpoints:
                 "back-up was restored. Stop both, and compare them with `trail verify`"
             ) from None
 
-    def covering(self, index: int) -> tuple[int, int, str]:
-        """(size it follows, size, note) of the first checkpoint that covers this entry.
+    def covering(self, index: int) -> tuple[int, str]:
+        """(size, note) of the first checkpoint that covers this entry.
 
         Raises EvidenceError when none does.
         """
@@ -82,16 +82,18 @@ class Checkpoints:
             ).one_or_none()
         if row is None:
             raise EvidenceError(f"no signed checkpoint covers entry {index}")
-        return row.follows, row.size, row.note
+        return row.size, row.note
 
-    def all(self) -> list[tuple[int, int, str]]:
-        """(size it follows, size, note) of every checkpoint, by size.
+    def all(self, *, after: int = 0) -> list[tuple[int, int, str]]:
+        """(size it follows, size, note) of every checkpoint over more than ``after`` entries, by size.
 
         Raises EvidenceError when the store cannot be read.
         """
         try:
             with self.engine.connect() as connection:
-                rows = connection.execute(select(_CHECKPOINTS).order_by(_CHECKPOINTS.c.size)).all()
+                rows = connection.execute(
+                    select(_CHECKPOINTS).where(_CHECKPOINTS.c.size > after).order_by(_CHECKPOINTS.c.size)
+                ).all()
         except DatabaseError as error:
             raise EvidenceError(f"the checkpoints cannot be read: {error.orig}") from error
         if not all(isinstance(row.note, str) for row in rows):

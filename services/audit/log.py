@@ -30,10 +30,12 @@ from sqlalchemy.exc import DatabaseError
 from services.audit.admission import Reading, kept_body, ref_of
 from services.audit.register import Register, read_register, register_rows
 from services.audit.sealing import Batch, Tail
+from services.audit.subtrees import Subtrees, subtrees_table
+from services.audit.tiles import WIDTH, Edge
 from shared.database import sqlite
 from shared.entry import Entry, leaf_hash, read_entry
 from shared.envelope import read_envelope
-from shared.merkle import Frontier
+from shared.merkle import Tree
 from shared.words import EvidenceError, LogIndex, SourceId, TrailError
 
 _METADATA: Final = MetaData()
@@ -45,19 +47,14 @@ _ENTRIES: Final = Table(
     Column("entry", LargeBinary, nullable=False),
 )
 Index("entries_by_ref", _ENTRIES.c.ref)
-_TREES: Final = Table(
-    "trees",
-    _METADATA,
-    Column("size", Integer, primary_key=True, autoincrement=False),
-    Column("peaks", LargeBinary, nullable=False),
-)
+_SUBTREES: Final = subtrees_table(_METADATA)
 _REGISTER: Final = Table(
     "register",
     _METADATA,
     Column("key", String(160), primary_key=True),
     Column("value", Text, nullable=False),
 )
-for _table in (_ENTRIES, _TREES):
+for _table in (_ENTRIES, _SUBTREES):
     for _verb in ("UPDATE", "DELETE"):
         event.listen(
             _table,
@@ -96,6 +93,8 @@ class Log:
     def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
         self.engine = engine
         self._read_only = read_only
+        self.subtrees = Subtrees(_SUBTREES, self._reading, self._leaves)
+        self._edge: Edge | None = None
 
     @classmethod
     def at(cls, path: Path, *, read_only: bool = False) -> "Log":
@@ -108,6 +107,7 @@ class Log:
         log = cls(sqlite(path, read_only=read_only), read_only=read_only)
         if not read_only:
             _METADATA.create_all(log.engine)
+            log._complete_subtrees()
         return log
 
     def close(self) -> None:
@@ -124,37 +124,16 @@ class Log:
             return 0 if highest is None else highest + 1
 
     def tail(self) -> Tail:
-        """Where the log ends, from what was saved with the last batch."""
-        with self._reading() as connection:
-            row = connection.execute(select(_TREES).order_by(_TREES.c.size.desc()).limit(1)).one_or_none()
-            if row is None:
-                return Tail()
-            raw = connection.execute(_ONE, {"idx": row.size - 1}).scalar()
-            if raw is None:
-                raise EvidenceError(
-                    f"entry {row.size - 1}, the last one sealed, is missing from the database: entries were cut. "
-                    "Put back the newest database"
-                )
-            last = read_entry(raw)
-            return Tail(Frontier.from_bytes(row.size, row.peaks), last.leaf, last.header.sealed_at)
-
-    def tree(self, size: int) -> Frontier:
-        """The frontier as it stood after the batch that ended at ``size``.
-
-        Raises EvidenceError when no batch ended there.
-        """
+        """Where the log ends."""
+        size = self.size()
         if size == 0:
-            return Frontier()
-        with self._reading() as connection:
-            peaks = connection.execute(select(_TREES.c.peaks).where(_TREES.c.size == size)).scalar()
-        if peaks is None:
-            raise EvidenceError(f"the database holds no tree of {size} entries")
-        return Frontier.from_bytes(size, peaks)
+            return Tail()
+        last = self.entry(size - 1)
+        return Tail(self.tree(size).frontier(), last.leaf, last.header.sealed_at)
 
-    def batches(self) -> int:
-        """How many batches were committed."""
-        with self._reading() as connection:
-            return connection.execute(select(func.count()).select_from(_TREES)).scalar_one()
+    def tree(self, size: int) -> Tree:
+        """The tree of the first ``size`` entries, over stored subtrees."""
+        return self.subtrees.tree(size)
 
     def register(self, trial: str) -> Register:
         """What admission remembers, as saved with the last batch."""
@@ -186,11 +165,12 @@ class Log:
             {"key": key, "value": json.dumps(value, sort_keys=True)}
             for key, value in register_rows(register).items()
         ]
+        edge = self._edge or self.subtrees.edge(batch.before.size)
+        self._edge = None  # grown below; known again once that is committed
         with self.engine.begin() as connection:
             if rows:
                 connection.execute(_INSERT, rows)
-                tree = batch.tail.tree
-                connection.execute(insert(_TREES), {"size": tree.size, "peaks": tree.to_bytes()})
+                self.subtrees.add(connection, edge.grow(entry.leaf for entry in batch.entries))
             if saved:
                 statement = upsert(_REGISTER)
                 connection.execute(
@@ -199,6 +179,7 @@ class Log:
                     ),
                     saved,
                 )
+        self._edge = edge
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """Stored rows from ``start`` to before ``stop``, read in chunks, unchecked."""
@@ -233,6 +214,18 @@ class Log:
                 for row in connection.execute(_BY_REF, {"refs": wanted[low : low + _CHUNK]}):
                     found.setdefault(row.ref, []).append(read_entry(row.entry))
         return found
+
+    def _leaves(self, start: int, stop: int) -> list[bytes]:
+        return [leaf_hash(row.raw) for row in self.rows(start, stop)]
+
+    def _complete_subtrees(self) -> None:
+        """Make full tiles that are not stored, as in a log from before they were."""
+        size, stored = self.size(), self.subtrees.stored()
+        while size - stored >= WIDTH:
+            full = self.subtrees.edge(stored).grow(self._leaves(stored, stored + WIDTH))
+            with self.engine.begin() as connection:
+                self.subtrees.add(connection, full)
+            stored += WIDTH
 
     def _reading(self) -> "_Reading":
         return _Reading(self.engine, for_evidence=self._read_only)

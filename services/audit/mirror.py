@@ -52,7 +52,7 @@ class Mirror:
         published = info.state.last_seq
         await self._compare(published)
         self._published = published
-        notes = {size: note for _, size, note in self._checkpoints.all()}
+        notes = {size: note for _, size, note in self._checkpoints.all(after=published)}
         sizes = sorted(notes)
         while sizes and self._published < sizes[-1]:
             # As many entries at once as the broker takes, up to the last checkpoint among them: a log of single

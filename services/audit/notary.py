@@ -26,7 +26,7 @@ from services.audit.sealing import Batch, Sealing, Tail
 from services.audit.signatures import SignatureChecker
 from shared.checkpoint import Checkpoint, open_checkpoint
 from shared.entry import Arrival, Entry
-from shared.merkle import newest_inclusion_proofs
+from shared.merkle import newest_inclusion_proofs, root_from_inclusion
 from shared.note import NoteKey
 from shared.receipt import write_receipt
 from shared.signing import SigningKey
@@ -128,6 +128,7 @@ class Notary:
             if tick:
                 sealing.tick()
             sealing.add(readings)
+            self._register.remember_signed(self._signed)
             self.log.append(sealing.batch, self._register)
         except BaseException:
             self._load()
@@ -139,15 +140,24 @@ class Notary:
         return Sealed(batch.entries, note, lambda: self._receipts(batch, note, arrivals))
 
     def receipts_of(self, indices: Iterable[LogIndex]) -> dict[LogIndex, str]:
-        """Receipts of any sealed entries, each proven in the first checkpoint that covers it."""
+        """Receipts of any sealed entries, each proven in the first checkpoint that covers it.
+
+        Raises EvidenceError when the stored tree is not the one that was signed.
+        """
         made: dict[LogIndex, str] = {}
-        proven_to, entries, proofs, follows, note = 0, list[Entry](), list[list[bytes]](), 0, ""
+        tree, note, root = self.log.tree(0), "", b""
         for index in sorted(indices):
-            if index >= proven_to:
-                follows, proven_to, note = self.checkpoints.covering(index)
-                entries = list(self.log.entries(follows, proven_to))
-                proofs = newest_inclusion_proofs(self.log.tree(follows), [entry.leaf for entry in entries])
-            made[index] = write_receipt(entries[index - follows], proofs[index - follows], note)
+            if index >= tree.size:
+                size, note = self.checkpoints.covering(index)
+                tree = self.log.tree(size)
+                root = open_checkpoint(note, self._log_key()).root
+            entry, path = self.log.entry(index), tree.inclusion(index)
+            if root_from_inclusion(entry.leaf, index, tree.size, path) != root:
+                raise EvidenceError(
+                    f"the stored tree of {tree.size} entries is not the one that was signed; `trail fsck` says "
+                    "what was changed"
+                )
+            made[index] = write_receipt(entry, path, note)
         return made
 
     def _receipts(self, batch: Batch, note: str, arrivals: Sequence[Arrival]) -> list[tuple[Arrival, str]]:
@@ -172,7 +182,7 @@ class Notary:
         latest = self.checkpoints.latest()
         if latest is not None:
             signed, note = latest
-            checkpoint = open_checkpoint(note, NoteKey(self._origin(), self._key.public))
+            checkpoint = open_checkpoint(note, self._log_key())
             if signed > size:
                 raise EvidenceError(
                     f"the database ends at entry {size - 1}, but a checkpoint over {signed} entries was signed: a "
@@ -185,12 +195,16 @@ class Notary:
                     "changed one with `trail verify`"
                 )
             self._signed, self._note = signed, note
-        elif self.log.batches() > 1:  # a crash may leave the very first batch unsigned, and no other
+        if self._signed < self._register.signed:  # a crash leaves the last batch unsigned, and no other
             raise EvidenceError(
-                f"the log has {size} entries but no signed checkpoint; restore the checkpoints directory"
+                f"a checkpoint over {self._register.signed} entries was signed, and the newest one found is over "
+                f"{self._signed}: put back the newest checkpoints directory"
             )
         if size > self._signed:
             self._sign()
+
+    def _log_key(self) -> NoteKey:
+        return NoteKey(self._origin(), self._key.public)
 
     def _origin(self) -> str:
         if self._register.opened is None:

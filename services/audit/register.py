@@ -42,7 +42,7 @@ class Register:
     """Everything admission remembers of one log.
 
     ``clock`` is a simulated log's present; ``ticked`` when time was last sealed for its own sake; ``intake``
-    the last INTAKE sequence that was dealt with.
+    the last INTAKE sequence that was dealt with; ``signed`` the size of the last checkpoint signed before.
     ``touched`` collects what changed since it was last cleared: ("source", id), ("participant", code),
     ("identity", key), ("log", "").
     """
@@ -52,10 +52,17 @@ class Register:
     clock: datetime | None = None
     ticked: datetime | None = None
     intake: int = 0
+    signed: int = 0
     identities: dict[KeyId, Identity] = field(default_factory=dict)
     sources: dict[SourceId, Counter] = field(default_factory=dict)
     participants: dict[ParticipantId, SourceId] = field(default_factory=dict)
     touched: set[tuple[Literal["source", "participant", "identity", "log"], str]] = field(default_factory=set)
+
+    def remember_signed(self, size: int) -> None:
+        """Note the last signed checkpoint, so that the checkpoints' store cannot be put back unseen."""
+        if size != self.signed:
+            self.signed = size
+            self.touched.add(("log", ""))
 
     def accept(self, identity: Identity) -> None:
         """Add or replace an identity."""
@@ -93,6 +100,7 @@ def register_rows(register: Register) -> dict[str, Any]:
                     "clock": stamp(register.clock),
                     "ticked": stamp(register.ticked),
                     "intake": register.intake,
+                    "signed": register.signed,
                 }
     register.touched.clear()
     return rows
@@ -125,4 +133,5 @@ def read_register(trial: str, rows: Mapping[str, Any]) -> Register:
                 register.clock = instant(value["clock"])
                 register.ticked = instant(value["ticked"])
                 register.intake = value["intake"]
+                register.signed = value.get("signed", 0)
     return register
