@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from shared.note import COSIGNATURE, NoteKey, open_note, sign_note, signatures_of, split_note
+from shared.note import COSIGNATURE, LogKey, NoteKey, open_note, sign_note, signatures_of, split_note
 from shared.signing import SigningKey, base64_bytes
 from shared.words import EvidenceError
 
@@ -40,22 +40,23 @@ def read_checkpoint(text: str) -> Checkpoint:
         root = base64_bytes(lines[2])
     except (ValueError, IndexError):
         root = b""
-    if len(lines) < 4 or not lines[0] or _SIZE.fullmatch(lines[1]) is None or len(root) != 32:
+    if len(lines) < 4 or "" in lines[:-1] or _SIZE.fullmatch(lines[1]) is None or len(root) != 32:
         raise EvidenceError("the checkpoint's origin, size or root cannot be read")
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
 @lru_cache(maxsize=256)
-def open_checkpoint(note: str, log: NoteKey) -> Checkpoint:
+def open_checkpoint(note: str, log: LogKey) -> Checkpoint:
     """Verify and read a checkpoint of the log whose origin is the key's name.
 
     Cached, because a batch's receipts all carry the same checkpoint.
     Raises EvidenceError naming what does not hold.
     """
-    text = open_note(note, log)
-    if not text.startswith(log.name + "\n"):
+    checkpoint = read_checkpoint(split_note(note)[0])
+    open_note(note, log.at(checkpoint.size))
+    if checkpoint.origin != log.name:
         raise EvidenceError(f"the checkpoint is not one of {log.name}")
-    return read_checkpoint(text)
+    return checkpoint
 
 
 @dataclass(frozen=True, slots=True)

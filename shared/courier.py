@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER, Topology
 from shared.envelope import CONTENT_TYPE
-from shared.note import NoteKey
+from shared.note import LogKey
 from shared.outbox import Outbox, Outgoing
 
 WINDOW = 500
@@ -24,12 +24,12 @@ _log = structlog.get_logger("courier")
 class Courier:
     """Carries one outbox over one connection. Start it, then deliver as often as there is something new."""
 
-    def __init__(self, client: Client, outbox: Outbox, topology: Topology, log_key: NoteKey) -> None:
+    def __init__(self, client: Client, outbox: Outbox, topology: Topology, log: LogKey) -> None:
         self._client = client
         self._js = self._window()
         self._outbox = outbox
         self._topology = topology
-        self._log_key = log_key
+        self.log = log
         self._tries: dict[int, tuple[int, float]] = {}  # sequence -> (how often sent, when last)
         self._sent = 0
         self._looked_back = float("-inf")
@@ -136,7 +136,7 @@ class Courier:
             while not self._receipts.empty() and len(texts) < WINDOW:
                 texts.append(self._receipts.get_nowait())
             try:
-                settled, faults = self._outbox.confirm(texts, self._log_key)
+                settled, faults = self._outbox.confirm(texts, self.log)
             except SQLAlchemyError as error:
                 # Dropped receipts come again, because their events are sent again.
                 _log.warning("receipts could not be kept; their events will be sent again", error=str(error))

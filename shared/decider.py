@@ -20,6 +20,7 @@ from shared.database import sqlite
 from shared.entry import NO_LEAF, Entry
 from shared.envelope import Envelope, read_envelope, write_envelope
 from shared.events import CATALOGUE, Data, read_data, short_type
+from shared.log_keys import LogKeys
 from shared.merkle import Frontier
 from shared.note import NoteKey
 from shared.outbox import METADATA, Outbox
@@ -120,8 +121,8 @@ class SealChecker:
     Entries are held until the checkpoint that covers them has come and its root is the one they hash to.
     """
 
-    def __init__(self, log: NoteKey, tree: Frontier = Frontier(), leaf: LeafHash = NO_LEAF) -> None:  # noqa: B008
-        self._log = log
+    def __init__(self, log: LogKeys, tree: Frontier = Frontier(), leaf: LeafHash = NO_LEAF) -> None:  # noqa: B008
+        self.log = log
         self.tree = tree
         self.leaf = leaf
         self._held: list[Entry] = []
@@ -142,12 +143,15 @@ class SealChecker:
         self._held.append(entry)
         if note is None:
             return []
-        checkpoint = open_checkpoint(note, self._log)
+        log = self.log
+        for held in self._held:
+            log = log.after(held, self.tree.size)
+        checkpoint = open_checkpoint(note, log)
         tree = self.tree.extend([held.leaf for held in self._held])
         if (checkpoint.size, checkpoint.root) != (tree.size, tree.root()):
             raise EvidenceError(f"the checkpoint with entry {entry.index} does not cover LOG's entries")
         sealed, self._held = self._held, []
-        self.tree, self.leaf = tree, entry.leaf
+        self.tree, self.leaf, self.log = tree, entry.leaf, log
         return sealed
 
 
@@ -159,6 +163,14 @@ _CURSOR: Final = Table(
     Column("peaks", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     Column("sequence", Integer, nullable=False),
+)
+_LOG: Final = Table(
+    "log",
+    METADATA,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("trial", String(64), nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("keys", Text, nullable=False),
 )
 _DOCUMENTS: Final = Table(
     "documents",
@@ -189,14 +201,19 @@ class DeciderStore:
         """Let go of the file."""
         self.engine.dispose()
 
-    def load(self, log: NoteKey) -> tuple[Machine, SealChecker]:
-        """State and cursor as of the last commit."""
+    def load(self, first: NoteKey) -> tuple[Machine, SealChecker]:
+        """State and cursor as of the last commit; ``first`` is the log's first key."""
         with self.engine.connect() as connection:
             cursor = connection.execute(select(_CURSOR)).one()
+            known = connection.execute(select(_LOG)).one_or_none()
             state = {
                 row.key: self.decider.document_type(row.key).model_validate(json.loads(row.value))
                 for row in connection.execute(select(_DOCUMENTS))
             }
+        log = LogKeys.of(first)
+        if known is not None:
+            keys = tuple((start, bytes.fromhex(public)) for start, public in json.loads(known.keys))
+            log = LogKeys(first.name, keys, known.trial, known.root)
         tree = Frontier.from_bytes(cursor.size, cursor.peaks)
         return Machine(self.decider, state, cursor.sequence), SealChecker(log, tree, LeafHash(cursor.leaf))
 
@@ -219,6 +236,9 @@ class DeciderStore:
                     rows,
                 )
             self.outbox.keep(connection, events, key)
+            keys = json.dumps([(start, public.hex()) for start, public in seals.log.keys])
+            known = {"one": 1, "trial": seals.log.trial, "root": seals.log.root, "keys": keys}
+            connection.execute(upsert(_LOG).on_conflict_do_update(index_elements=["one"], set_=known), known)
             connection.execute(
                 update(_CURSOR).values(
                     size=seals.tree.size,

@@ -35,10 +35,10 @@ class DeciderService:
         self.fatal: FatalError | None = None
         self._log = structlog.get_logger(name)
         self._key = SigningKey.load(settings.key)
-        self._log_key = NoteKey.parse(settings.log_key)
+        self._first_key = NoteKey.parse(settings.log_key)
         self._topology = Topology(settings.trial)
         self._store = DeciderStore.at(settings.data / f"{name}.sqlite", decider, settings.trial)
-        self._machine, self._seals = self._store.load(self._log_key)
+        self._machine, self._seals = self._store.load(self._first_key)
         self._broker: NatsBroker = broker_for(settings.broker, name)
         self._client: Client | None = None
         self._courier: Courier | None = None
@@ -68,7 +68,7 @@ class DeciderService:
         """Wait for the provisioner, then begin with what the outbox still holds."""
         self._client = await started(self._broker)
         await self._wait_for_stream(self._client)
-        self._courier = Courier(self._client, self._store.outbox, self._topology, self._log_key)
+        self._courier = Courier(self._client, self._store.outbox, self._topology, self._seals.log)
         await self._courier.start()
         # What was acknowledged before a crash, but not yet covered and decided, is not delivered again.
         delivered = await self._client.jetstream().consumer_info(self._topology.log, self._name)
@@ -97,7 +97,7 @@ class DeciderService:
         assert self._courier is not None
         try:
             if self._ahead:  # an earlier try left memory ahead of the store
-                self._machine, self._seals = self._store.load(self._log_key)
+                self._machine, self._seals = self._store.load(self._first_key)
             self._ahead = True
             for part in sorted(messages, key=lambda one: one.metadata.sequence.stream):
                 await self._take_one(part)
@@ -136,6 +136,8 @@ class DeciderService:
             first = self._machine.sequence + 1
             events += enumerate(self._machine.feed(entry), first)
         self._store.commit(self._machine, self._seals, events, self._key)
+        assert self._courier is not None
+        self._courier.log = self._seals.log  # receipts over a rotation are signed with the next key
 
     async def _keep_house(self) -> None:
         """Send again what has no receipt."""

@@ -18,7 +18,7 @@ from shared.signing import base64_bytes
 from shared.words import EvidenceError, LeafHash, LogIndex
 
 MAX_ENTRY_BYTES: Final = 65_535  # what a C2SP entry bundle's 16-bit length can hold
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 NO_LEAF: Final = LeafHash(bytes(32))
 ADMITTED: Final = "admitted"
 REFUSED: Final = "refused"
@@ -43,7 +43,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the notary states about a payload. ``reason`` is empty for an admitted one."""
+    """What the notary states about a payload. ``reason`` is empty for an admitted one.
+
+    ``format`` is the version of the entry format, and with it of admission, that the entry was ruled under.
+    """
 
     index: LogIndex
     intake: int
@@ -54,6 +57,7 @@ class Header:
     signature: str
     subject: str
     verdict: str
+    format: int = FORMAT_VERSION
 
     def line(self) -> bytes:
         """The header's one line, without the line feed."""
@@ -65,7 +69,7 @@ class Header:
             "sealed_at": self.sealed_at,
             "sig": self.signature,
             "subject": self.subject,
-            "v": FORMAT_VERSION,
+            "v": self.format,
             "verdict": self.verdict,
         }
         if self.verdict == REFUSED:
@@ -140,12 +144,18 @@ def read_entry(raw: bytes) -> Entry:
             signature=wire.sig,
             subject=wire.subject,
             verdict=wire.verdict,
+            format=wire.v,
         )
         canonical = header.line() == line
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
         raise EvidenceError(f"the entry's header cannot be read ({type(error).__name__})") from None
     if not _is_stamp(header.sealed_at):
         raise EvidenceError("the entry's sealed_at is not a UTC time with six decimals")
+    if not 1 <= header.format <= FORMAT_VERSION:
+        raise EvidenceError(
+            f"the entry is of format {header.format}, and this program knows formats 1 to {FORMAT_VERSION}: "
+            "use a newer one"
+        )
     if not canonical:
         raise EvidenceError("the entry's header is not in its one canonical form")
     return Entry(header, body, raw, leaf_hash(raw))

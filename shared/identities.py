@@ -1,10 +1,11 @@
 """Who may speak: the keys that the log itself holds, folded from its own entries (DESIGN.md section 9)."""
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from shared.events.base import Role
-from shared.events.log import Granted, Opened, Revoked
+from shared.events.log import Granted, KeyRotated, Opened, Revoked
 from shared.signing import key_id
 from shared.words import KeyId, LogIndex, RefusedError, SourceId
 
@@ -46,6 +47,22 @@ def granted(data: Granted, by: Identity, known: Identity | None, index: LogIndex
     if "administrator" in data.roles and "root" not in by.roles:
         raise RefusedError("only the root key may grant the role administrator")
     return Identity(key_id(public), public, data.holder, SourceId(data.source), frozenset(data.roles), index)
+
+
+def rotated(data: KeyRotated, known: Iterable[Identity], index: LogIndex) -> tuple[Identity, Identity]:
+    """The log's old identity, ended, and its new one.
+
+    Raises RefusedError when the new key was ever anybody's: a stolen key must never come back.
+    """
+    public = base64.b64decode(data.public_key)
+    log = None
+    for one in known:
+        if one.public == public:
+            raise RefusedError(f"the key {one.key} was already granted by entry {one.granted}")
+        if "log" in one.roles and one.revoked is None:
+            log = one
+    assert log is not None  # the genesis made it
+    return replace(log, revoked=index), replace(log, key=key_id(public), public=public, granted=index)
 
 
 def check_revocation(data: Revoked, by: Identity, known: Identity | None) -> Identity:

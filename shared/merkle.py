@@ -219,7 +219,7 @@ def check_consistency(old: int, old_root: bytes, new: int, new_root: bytes, path
     if old in {0, new}:
         if path:
             raise EvidenceError("the consistency proof should be empty")
-        if old_root != (new_root if old else EMPTY_ROOT):
+        if old_root != (new_root if old == new else EMPTY_ROOT):
             raise EvidenceError(f"two trees of {old} entries have different roots")
         return
     # An old tree of a power of two leaves is a subtree of the new one, and itself the proof's first node.

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -23,6 +23,20 @@ COSIGNATURE: Final = 0x04
 
 _SIGNATURE_LINE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _NAME: Final = re.compile(r"[^\s+]+")
+
+
+class LogKey(Protocol):
+    """What a log's checkpoints are checked with: one key, or its keys in their order (shared.log_keys)."""
+
+    @property
+    def name(self) -> str:
+        """The log's origin."""
+
+    def at(self, size: int) -> "NoteKey":
+        """The key that signs checkpoints over ``size`` entries."""
+
+    def __hash__(self) -> int:
+        """By its keys: what was verified once is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,10 @@ class NoteKey:
         if key.id.hex() != hex_id:
             raise EvidenceError(f"the verifier key {name!r} is not a consistent Ed25519 key")
         return key
+
+    def at(self, size: int) -> "NoteKey":  # noqa: ARG002
+        """This key: that of a log which never rotated its key."""
+        return self
 
     def line(self, signature: bytes) -> str:
         """A signature line of this key, with its line feed."""

@@ -35,7 +35,7 @@ from shared.database import sqlite
 from shared.drafts import Draft
 from shared.envelope import read_envelope, write_json
 from shared.events import Role
-from shared.note import NoteKey
+from shared.note import LogKey
 from shared.receipt import open_receipt, receipt_signature
 from shared.signing import SigningKey
 from shared.words import EvidenceError, LogIndex, SourceId, TrailError
@@ -187,7 +187,7 @@ class Outbox:
                 select(func.count()).select_from(OUTBOX).where(OUTBOX.c.receipt.is_(None))
             ).scalar_one()
 
-    def confirm(self, receipts: Iterable[str], log: NoteKey) -> tuple[int, list[str]]:
+    def confirm(self, receipts: Iterable[str], log: LogKey) -> tuple[int, list[str]]:
         """Keep the receipts that verify; returns how many events they settled, and what was wrong with others.
 
         A receipt that does not verify settles nothing: its event stays in the outbox and is sent again.

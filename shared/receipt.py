@@ -13,7 +13,7 @@ from typing import Final
 from shared.checkpoint import open_checkpoint
 from shared.entry import Entry, digest_body, read_entry
 from shared.merkle import root_from_inclusion
-from shared.note import NoteKey
+from shared.note import LogKey
 from shared.signing import base64_bytes
 from shared.words import EvidenceError
 
@@ -48,7 +48,7 @@ class Receipt:
     size: int
 
 
-def open_receipt(text: str, payload: bytes, log: NoteKey) -> Receipt:
+def open_receipt(text: str, payload: bytes, log: LogKey) -> Receipt:
     """Check a receipt against the event's own bytes and the log's key.
 
     Raises EvidenceError naming what does not hold.

@@ -115,6 +115,39 @@ class SigningKey:
         return base64.b64encode(self.private.sign(pae(payload))).decode()
 
 
+class Keyring:
+    """The private keys a notary may need: its present one, and the next one when the key is rotated."""
+
+    def __init__(self, *keys: SigningKey, beside: Path | None = None) -> None:
+        self._keys = {key.public: key for key in keys}
+        self._beside = beside
+
+    @classmethod
+    def at(cls, path: Path) -> "Keyring":
+        """The key at a path, and those that stand beside it as ``<its stem>-*.pem`` when they are asked for.
+
+        Raises TrailError when there is no key at the path.
+        """
+        return cls(SigningKey.load(path), beside=path)
+
+    def get(self, public: bytes) -> SigningKey:
+        """The private key of a public one.
+
+        Raises TrailError when it is not here.
+        """
+        if public not in self._keys and self._beside is not None:
+            for path in sorted(self._beside.parent.glob(f"{self._beside.stem}-*.pem")):
+                key = SigningKey.load(path)
+                self._keys[key.public] = key
+        if public not in self._keys:
+            where = self._beside or "log.pem"
+            raise TrailError(
+                f"this log is signed with key {key_id(public)}, and that private key is not here: put it beside "
+                f"{where}, under a name like log-2.pem, and start the notary again"
+            )
+        return self._keys[public]
+
+
 def verify_event(public: bytes, signature: bytes, payload: bytes) -> bool:
     """Whether ``signature`` (64 bytes) is that of ``public`` (raw, 32 bytes) over the event's bytes."""
     try:

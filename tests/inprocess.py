@@ -26,7 +26,7 @@ from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
 from shared.note import NoteKey
 from shared.protocol.model import protocol_digest
-from shared.signing import SigningKey
+from shared.signing import Keyring, SigningKey
 from shared.words import SourceId
 
 TRIAL = "NCT06027853"
@@ -47,7 +47,7 @@ class InProcess:
 
     def __init__(self, directory: Path, start: datetime, protocol: str, *, clock: str = "simulated") -> None:
         self.directory = directory
-        self.notary = Notary(directory / "audit", TRIAL, seeded_key("log"), clock=lambda: start)
+        self.notary = Notary(directory / "audit", TRIAL, Keyring(seeded_key("log")), clock=lambda: start)
         self.machine = Machine(ScreeningDecider())
         self.intake = 0
         self.now = start

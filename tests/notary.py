@@ -17,7 +17,7 @@ from shared.envelope import write_envelope
 from shared.moments import instant, stamp
 from shared.note import NoteKey
 from shared.outbox import uuid7
-from shared.signing import SigningKey
+from shared.signing import Keyring, SigningKey
 from shared.words import SourceId
 
 TRIAL = "NCT06027853"
@@ -78,6 +78,7 @@ class Office:
         self.directory = directory
         self.now = START
         self.intake = 0
+        self.keyring = Keyring(LOG)
         self.notary = self.open()
 
     @classmethod
@@ -99,7 +100,7 @@ class Office:
 
     def open(self) -> Notary:
         """A notary on this office's files."""
-        return Notary(self.directory / "audit", TRIAL, LOG, clock=lambda: self.now)
+        return Notary(self.directory / "audit", TRIAL, self.keyring, clock=lambda: self.now)
 
     def reopen(self) -> None:
         """Stop and start the notary."""

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from services.audit.register import Counter, Register
-from shared.entry import Arrival, Entry, digest_body, signature_bytes
+from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_bytes
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
-from shared.events.log import ClockMoved, Granted, IntakeLost, Opened, ProtocolAdopted, Revoked, Ticked
+from shared.events.log import ClockMoved, Granted, IntakeLost, KeyRotated, Opened, ProtocolAdopted, Revoked, Ticked
 from shared.events.screening import RecordSigned, Registered, Retracted
-from shared.identities import ROOT_SOURCE, Identity, check_revocation, founders, granted
+from shared.identities import ROOT_SOURCE, Identity, check_revocation, founders, granted, rotated
 from shared.moments import instant, stamp
 from shared.words import KeyId, LogIndex, RefusedError, SourceId
 
@@ -47,7 +47,8 @@ class History(Protocol):
 class Reading(NamedTuple):
     """A message read as far as its bytes alone allow.
 
-    ``id_ref`` and ``digest_ref`` are keys of the log's index: by the event's id, and by the payload.
+    ``id_ref`` and ``digest_ref`` are keys of the log's index: by the event's id, and by the payload. ``format`` is
+    the entry format whose rules the message is judged by.
     """
 
     arrival: Arrival
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     id_ref: int | None
     digest_ref: int
     signature: bytes | None
+    format: int = FORMAT_VERSION
 
     def ref(self, ruling: "Ruling") -> int:
         """The key under which the log's index finds the entry again.
@@ -152,11 +154,11 @@ def _rule(
     history: History,
     signature_holds: SignatureCheck,
 ) -> Ruling:
-    arrival, envelope = reading.arrival, reading.envelope
+    envelope = reading.envelope
     if envelope is None:
         return Ruling(reading.refusal)
     try:
-        event = _route(register, arrival, envelope)
+        event = _route(register, reading, envelope)
         identity = _signer(register, reading, envelope, event, index, signature_holds)
     except RefusedError as error:
         return Ruling(str(error), envelope)
@@ -177,15 +179,15 @@ def _rule(
     return Ruling("", envelope, data, counted=True, gap=gap)
 
 
-def _route(register: Register, arrival: Arrival, envelope: Envelope) -> EventType:
+def _route(register: Register, reading: Reading, envelope: Envelope) -> EventType:
     """The message came in where its envelope says it should."""
     if envelope.trial != register.trial:
         raise RefusedError(f"the event belongs to trial {envelope.trial}; this log is of {register.trial}")
     event = CATALOGUE.get(envelope.type)
-    if event is None:
+    if event is None or event.since > reading.format:
         raise RefusedError(f"type {envelope.type} is not in the catalogue of events")
     expected = f"intake.{register.trial}.{envelope.source.replace('/', '.')}.{envelope.route}"
-    if arrival.subject != expected:
+    if reading.arrival.subject != expected:
         raise RefusedError(f"the event was published on another subject than its own, {expected}")
     return event
 
@@ -315,6 +317,9 @@ def _take(register: Register, envelope: Envelope, data: Data, identity: Identity
         case Revoked():
             known = register.identities.get(KeyId(data.key))
             register.accept(replace(check_revocation(data, identity, known), revoked=index))
+        case KeyRotated():
+            for changed in rotated(data, register.identities.values(), index):
+                register.accept(changed)
         case ClockMoved():
             _check_clock(register, data)
             register.clock = instant(data.to)

@@ -23,7 +23,7 @@ from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, Topology, provisi
 from shared.entry import Arrival
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
-from shared.signing import SigningKey
+from shared.signing import Keyring
 from shared.words import EvidenceError, TrailError
 
 _log = structlog.get_logger("audit")
@@ -169,7 +169,7 @@ def build(settings: ServiceSettings) -> AuditService:
     topology = Topology(settings.trial)
     broker = broker_for(settings.broker, "audit")
     app = FastStream(broker, logger=None)
-    notary = Notary(settings.data, settings.trial, SigningKey.load(settings.key))
+    notary = Notary(settings.data, settings.trial, Keyring.at(settings.key))
     service = AuditService(notary, topology, broker, app)
 
     subscriber = broker.subscriber(

@@ -27,9 +27,8 @@ from services.audit.signatures import SignatureChecker
 from shared.checkpoint import Checkpoint, open_checkpoint
 from shared.entry import Arrival, Entry
 from shared.merkle import newest_inclusion_proofs, root_from_inclusion
-from shared.note import NoteKey
 from shared.receipt import write_receipt
-from shared.signing import SigningKey
+from shared.signing import Keyring
 from shared.words import EvidenceError, LogIndex, TrailError
 
 
@@ -58,12 +57,12 @@ class Notary:
         self,
         directory: Path,
         trial: str,
-        key: SigningKey,
+        keyring: Keyring,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.trial = trial
-        self._key = key
+        self._keyring = keyring
         self._clock = clock
         with ExitStack() as held:  # a start that fails gives back what it took
             held.callback(os.close, _lease(directory))
@@ -119,7 +118,7 @@ class Notary:
             self._tail,
             self._register,
             history,
-            key=self._key,
+            keyring=self._keyring,
             now=self._clock(),
             signature_holds=signature_holds,
             seen=history.seen,
@@ -150,7 +149,7 @@ class Notary:
             if index >= tree.size:
                 size, note = self.checkpoints.covering(index)
                 tree = self.log.tree(size)
-                root = open_checkpoint(note, self._log_key()).root
+                root = open_checkpoint(note, self._register.log_keys()).root
             entry, path = self.log.entry(index), tree.inclusion(index)
             if root_from_inclusion(entry.leaf, index, tree.size, path) != root:
                 raise EvidenceError(
@@ -182,7 +181,7 @@ class Notary:
         latest = self.checkpoints.latest()
         if latest is not None:
             signed, note = latest
-            checkpoint = open_checkpoint(note, self._log_key())
+            checkpoint = open_checkpoint(note, self._register.log_keys())
             if signed > size:
                 raise EvidenceError(
                     f"the database ends at entry {size - 1}, but a checkpoint over {signed} entries was signed: a "
@@ -195,6 +194,8 @@ class Notary:
                     "changed one with `trail verify`"
                 )
             self._signed, self._note = signed, note
+        if size:  # rather now than after a batch was committed that could not be signed
+            self._keyring.get(self._register.log_keys().current.public)
         if self._signed < self._register.signed:  # a crash leaves the last batch unsigned, and no other
             raise EvidenceError(
                 f"a checkpoint over {self._register.signed} entries was signed, and the newest one found is over "
@@ -203,17 +204,9 @@ class Notary:
         if size > self._signed:
             self._sign()
 
-    def _log_key(self) -> NoteKey:
-        return NoteKey(self._origin(), self._key.public)
-
-    def _origin(self) -> str:
-        if self._register.opened is None:
-            raise EvidenceError("checkpoints are signed but the log is empty; restore its database")
-        return self._register.opened.origin
-
     def _sign(self) -> None:
-        tree = self._tail.tree
-        note = Checkpoint(self._origin(), tree.size, tree.root()).sign(self._key)
+        tree, log = self._tail.tree, self._register.log_keys().current
+        note = Checkpoint(log.name, tree.size, tree.root()).sign(self._keyring.get(log.public))
         self.checkpoints.add(self._signed, tree.size, note)
         self._signed, self._note = tree.size, note
 

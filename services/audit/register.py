@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from shared.events.log import Opened
 from shared.identities import Identity
+from shared.log_keys import LogKeys
 from shared.moments import instant, stamp
-from shared.words import KeyId, ParticipantId, SourceId
+from shared.words import EvidenceError, KeyId, ParticipantId, SourceId
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,17 @@ class Register:
     sources: dict[SourceId, Counter] = field(default_factory=dict)
     participants: dict[ParticipantId, SourceId] = field(default_factory=dict)
     touched: set[tuple[Literal["source", "participant", "identity", "log"], str]] = field(default_factory=set)
+
+    def log_keys(self) -> LogKeys:
+        """The keys that have signed and now sign this log's checkpoints.
+
+        Raises EvidenceError when the log is empty.
+        """
+        if self.opened is None:
+            raise EvidenceError("checkpoints are signed but the log is empty; restore its database")
+        own = sorted((one for one in self.identities.values() if "log" in one.roles), key=lambda one: one.granted)
+        keys = tuple((one.granted + 1 if one.granted else 0, one.public) for one in own)
+        return LogKeys(self.opened.origin, keys, self.trial, base64.b64decode(self.opened.root_key))
 
     def remember_signed(self, size: int) -> None:
         """Note the last signed checkpoint, so that the checkpoints' store cannot be put back unseen."""

@@ -24,11 +24,11 @@ from services.audit.register import Counter, Register
 from shared.entry import ADMITTED, NO_LEAF, REFUSED, Arrival, Entry, Header, seal
 from shared.envelope import write_envelope
 from shared.events.base import Data
-from shared.events.log import ClockMoved, GapDetected, IntakeLost, Ticked
+from shared.events.log import ClockMoved, GapDetected, IntakeLost, KeyRotated, Ticked
 from shared.identities import NOTARY_SOURCE
 from shared.merkle import Frontier
 from shared.moments import instant, stamp
-from shared.signing import SigningKey
+from shared.signing import Keyring
 from shared.words import EvidenceError, LeafHash, LogIndex, SourceId
 
 _NAMESPACE: Final = uuid.UUID("6f1d3c0e-5a1b-5c8e-9d57-2b9d0b7f5a10")
@@ -81,7 +81,7 @@ class Sealing:
         register: Register,
         history: History,
         *,
-        key: SigningKey,
+        keyring: Keyring,
         now: datetime,
         signature_holds: SignatureCheck,
         seen: Callable[[Reading], LogIndex | None],
@@ -89,7 +89,7 @@ class Sealing:
         self.batch = Batch(tail.tree, tail)
         self._register = register
         self._history = _Overlay(history, self.batch)
-        self._key = key
+        self._keyring = keyring
         self._now = now
         self._signature_holds = signature_holds
         self._seen = seen
@@ -144,6 +144,8 @@ class Sealing:
                     noticed_at=noticed,
                 ),
             )
+        if isinstance(ruling.data, KeyRotated):  # before anything is committed that could not be signed
+            self._keyring.get(self._register.log_keys().current.public)
         if isinstance(ruling.data, ClockMoved) and clock is not None:
             for at in ticks_between(self._register, instant(ruling.data.to)):
                 self._state("log.ticked", Ticked(), at)
@@ -163,7 +165,8 @@ class Sealing:
             data=data.model_dump(mode="json", exclude_none=True),
         )
         subject = f"intake.{self._register.trial}.{NOTARY_SOURCE.replace('/', '.')}.{verb}"
-        arrival = arrival_of(0, subject, self._key.id, self._key.sign_event(payload), payload)
+        key = self._keyring.get(self._register.log_keys().current.public)
+        arrival = arrival_of(0, subject, key.id, key.sign_event(payload), payload)
         ruling = self._append(read_arrival(arrival), sealed_at)
         if ruling.reason:
             raise EvidenceError(f"the notary's own statement {verb} was refused: {ruling.reason}")

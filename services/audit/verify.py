@@ -22,6 +22,7 @@ from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, leaf_hash, read_entr
 from shared.envelope import MAX_EVENT_BYTES, Envelope, read_json
 from shared.events import Data
 from shared.events.log import ClockMoved, GapDetected, Ticked
+from shared.log_keys import LogKeys
 from shared.merkle import Frontier
 from shared.moments import instant
 from shared.note import NoteKey
@@ -93,18 +94,21 @@ class _Read:
 class Verifier:
     """Verifies one log from entry 0 on.
 
-    ``entry_at`` reads an earlier entry's bytes again; ``log_key`` is the log's public key as the verifier
-    knows it from outside the log.
+    ``entry_at`` reads an earlier entry's bytes again; ``log_key`` is the log's public key, its first or its
+    present one, as the verifier knows it from outside the log.
     """
 
     def __init__(self, trial: str, log_key: NoteKey, entry_at: Callable[[int], bytes]) -> None:
         self.report = Report()
-        self._log_key = log_key
+        self._given = log_key
+        self.log = LogKeys.of(log_key)
+        self._covered = 0  # by the last checkpoint that was checked
         self._register = Register(trial)
         self._past = _Past(entry_at)
         self._tree = Frontier()
         self._leaf: LeafHash = NO_LEAF
         self._sealed_at = ""
+        self._format = 1
         self._owed: deque[Data] = deque()  # statements that the notary must make next
         self._owed_at: deque[datetime] = deque()
 
@@ -144,23 +148,18 @@ class Verifier:
         self._sum_up()
         return self.report
 
-    def _heads(self, checkpoints: Sequence[tuple[int, int, str]]) -> dict[int, tuple[int, bytes]]:
-        """Root and predecessor by tree size, each signed by the log."""
-        heads: dict[int, tuple[int, bytes]] = {}
+    def _heads(self, checkpoints: Sequence[tuple[int, int, str]]) -> dict[int, tuple[int, str]]:
+        """Predecessor and note by tree size; signatures are checked once the entries that name the keys are."""
+        heads: dict[int, tuple[int, str]] = {}
         before = 0
         for follows, size, note in checkpoints:
-            try:
-                checkpoint = open_checkpoint(note, self._log_key)
-            except EvidenceError as error:
-                self._fault(max(size - 1, 0), f"the checkpoint over {size} entries: {error}")
-                break
-            if checkpoint.size != size or follows != before or size <= before:
+            if follows != before or size <= before:
                 self._fault(
                     max(before, 0),
                     f"the checkpoint over {size} entries does not follow the one over {before}: one is missing",
                 )
                 break
-            heads[size] = (follows, checkpoint.root)
+            heads[size] = (follows, note)
             before = size
         self.report.checkpoints = len(heads)
         return heads
@@ -185,7 +184,7 @@ class Verifier:
         self,
         one: _Read,
         following: Entry | None,
-        heads: dict[int, tuple[int, bytes]],
+        heads: dict[int, tuple[int, str]],
         holds: SignatureCheck,
     ) -> tuple[int, str] | None:
         row, entry, reading = one.row, one.entry, one.reading
@@ -196,6 +195,8 @@ class Verifier:
             return index, one.problem
         if entry.index != index:
             return index, f"what is stored as entry {index} says it is entry {entry.index}"
+        if entry.header.format < self._format:
+            return index, f"entry {index} is of format {entry.header.format}, after one of format {self._format}"
         if entry.header.prev != self._leaf:
             # Either this entry's link was changed or the entry before it; the next link tells which.
             if following is not None and following.header.prev == entry.leaf and index:
@@ -206,9 +207,11 @@ class Verifier:
             fault = self._ruling(row, entry, reading, holds)
         if fault is not None:
             return index, fault
+        self.log = self.log.after(entry, self._covered)
         self._tree = self._tree.append(entry.leaf)
         self._leaf = entry.leaf
         self._sealed_at = entry.header.sealed_at
+        self._format = entry.header.format
         return self._head(heads, following)
 
     def _time(self, entry: Entry, reading: Reading) -> str | None:
@@ -255,19 +258,26 @@ class Verifier:
             opened = self._register.opened
             if opened is None:
                 return "the log does not begin with an admitted log.opened"
-            if (base64.b64decode(opened.log_key), opened.origin) != (self._log_key.public, self._log_key.name):
-                return "entry 0 names another log key than the one given to verify with"
+            if opened.origin != self._given.name:
+                return f"entry 0 is that of {opened.origin}, not of {self._given.name}"
+            self.log = LogKeys.of(NoteKey(opened.origin, base64.b64decode(opened.log_key)))
         self._past.add(entry, ruling.envelope)
         self.report.admitted += entry.admitted
         self.report.refused += not entry.admitted
         self.report.signatures += entry.admitted
         return None
 
-    def _head(self, heads: dict[int, tuple[int, bytes]], following: Entry | None) -> tuple[int, str] | None:
-        head = heads.get(self._tree.size)
-        if head is None or head[1] == self._tree.root():
+    def _head(self, heads: dict[int, tuple[int, str]], following: Entry | None) -> tuple[int, str] | None:
+        head, last = heads.get(self._tree.size), self._tree.size - 1
+        if head is None:
             return None
-        last = self._tree.size - 1
+        try:
+            checkpoint = open_checkpoint(head[1], self.log)
+        except EvidenceError as error:
+            return last, f"the checkpoint over {last + 1} entries: {error}"
+        if checkpoint.size == self._tree.size and checkpoint.root == self._tree.root():
+            self._covered = checkpoint.size
+            return None
         if following is not None and following.header.prev == self._leaf:
             what = f"entries {head[0]} to {last} are not those that the checkpoint over {last + 1} signed"
             return head[0], f"{what}: they were rewritten together"
@@ -276,7 +286,7 @@ class Verifier:
             f"(or, if links were recomputed, another one since {head[0]})"
         )
 
-    def _end(self, heads: dict[int, tuple[int, bytes]]) -> None:
+    def _end(self, heads: dict[int, tuple[int, str]]) -> None:
         size, signed = self._tree.size, max(heads, default=0)
         if size == 0:
             self._fault(0, "the log is empty")
@@ -284,6 +294,8 @@ class Verifier:
             self._fault(size, f"entry {size} is missing: a checkpoint over {signed} entries was signed")
         elif signed < size:
             self._fault(signed, f"entries {signed} to {size - 1} are not covered by a signed checkpoint")
+        elif self._given not in {self.log.at(0), self.log.current}:
+            self._fault(0, "entry 0 names another log key than the one given to verify with, and none follows it")
         elif self._owed:
             self._fault(size, f"the notary owes a {type(self._owed[0]).__name__} after the last entry")
 
@@ -333,7 +345,7 @@ def _reading_again(entry: Entry) -> Reading:
             kept = read_json(entry.body)
             length, digest = kept["length"], bytes.fromhex(kept["sha256"])
         except (RefusedError, KeyError, TypeError, ValueError):
-            return read_arrival(entry.arrival)
+            return read_arrival(entry.arrival)._replace(format=entry.header.format)
         if isinstance(length, int) and length > MAX_EVENT_BYTES and entry.header.reason == too_large(length):
             return Reading(entry.arrival, None, too_large(length), None, digest_ref(digest), None)
-    return read_arrival(entry.arrival)
+    return read_arrival(entry.arrival)._replace(format=entry.header.format)

@@ -22,6 +22,8 @@ imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere."
 shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")
 app.add_typer(imports, name="import")
 app.add_typer(shows, name="show")
+keys = typer.Typer(no_args_is_help=True, help="The log's own key.")
+app.add_typer(keys, name="key")
 
 Data = Annotated[Path, typer.Option("--data", envvar="TRAIL_HOME", help="The data directory of the trial.")]
 Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
@@ -158,6 +160,18 @@ def show_entry(
     from services.cli.checking import show_one_entry
 
     show_one_entry(data, index, json_=json_)
+
+
+@keys.command("rotate")
+def rotate_key(
+    why: Annotated[str, typer.Option("--why", help="Why the key is changed, as it will be sealed.")],
+    data: Data = DEFAULT,
+    broker: Broker = None,
+) -> None:
+    """Give the log another key, by its root's hand: at a fixed interval, or because the old one was stolen."""
+    from services.cli.keys import rotate
+
+    raise typer.Exit(rotate(data, why, broker))
 
 
 @app.command()

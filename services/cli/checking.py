@@ -1,7 +1,7 @@
 """The commands that only read: verify, replay, show."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from services.audit.verify import Report
@@ -20,18 +20,17 @@ from shared.words import TrailError
 def verify_directory(directory: Path, log_key: str | None = None, *, json_: bool = False) -> int:
     """Verify a data directory's log and say what was found; ``log_key`` is the vkey that the reader trusts."""
     home = Installation.open(directory)
-    if log_key is not None:
-        home = replace(home, log_key=NoteKey.parse(log_key))
+    given = None if log_key is None else NoteKey.parse(log_key)
     with reading(home) as source, progress("verifying", source.log.size()) as advance:
-        report = verify(source, advance)
+        report = verify(source, advance, log_key=given)
     if json_:
         as_json(asdict(report) | {"good": report.good})
     else:
-        _tell_report(report, home, given=log_key is not None)
+        _tell_report(report, home, given)
     return GOOD if report.good else WRONG
 
 
-def _tell_report(report: Report, home: Installation, *, given: bool) -> None:
+def _tell_report(report: Report, home: Installation, given: NoteKey | None) -> None:
     if not report.good:
         for fault in report.faults:
             complain(f"entry {fault.index}: {fault.what}")
@@ -48,10 +47,10 @@ def _tell_report(report: Report, home: Installation, *, given: bool) -> None:
         say(f"[yellow]{safe(source)} has not delivered its events {told}.[/]")
     told = (
         "as given"
-        if given
+        if given is not None
         else "from trial.json: compare it with the one you were given, or give that as --log-key"
     )
-    say(f"Log key {safe(home.log_key.vkey())} ({told})")
+    say(f"Log key {safe((given or home.log_key).vkey())} ({told})")
     say(f"Root of {report.entries} entries: {report.root}, last sealed at {report.last_sealed_at}")
 
 

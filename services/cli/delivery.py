@@ -95,7 +95,7 @@ class Line:
         """The courier of a source, listening."""
         if source not in self._couriers:
             home = self.post.home
-            made = Courier(self.client, self.post.outbox(source), home.topology, home.log_key)
+            made = Courier(self.client, self.post.outbox(source), home.topology, home.log)
             await made.start()
             self._couriers[source] = made
         return self._couriers[source]

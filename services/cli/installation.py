@@ -2,7 +2,7 @@
 
 trial.json                 what the log is for, and its public key
 protocol.yaml              the protocol as adopted first, to read (the log holds it too)
-keys/                      private keys, readable by their owner only
+keys/                      private keys, readable by their owner only (log-*.pem: the log's later ones)
 audit/log.sqlite           the log
 checkpoints/               signed checkpoints, apart from the log on purpose
 screening/                 the screening service's state and outbox
@@ -14,7 +14,7 @@ run/                       what is running now, and its logs
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -27,11 +27,12 @@ from shared.entry import Arrival
 from shared.events import Role
 from shared.events.log import KIND_OF_ROLE
 from shared.identities import ROOT_SOURCE
+from shared.log_keys import LogKeys
 from shared.moments import stamp
 from shared.note import NoteKey
 from shared.outbox import Outbox
 from shared.protocol.model import load_protocol, protocol_digest
-from shared.signing import SigningKey
+from shared.signing import Keyring, SigningKey
 from shared.words import LogIndex, SourceId, TrailError
 
 SCREENING: Final = SourceId("service/screening")
@@ -40,12 +41,16 @@ Clock = Literal["system", "simulated"]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One trial's data directory."""
+    """One trial's data directory.
+
+    ``log_key`` is the log's first key; ``rotations`` are its later ones, each with the size from which it signs.
+    """
 
     directory: Path
     trial: str
     log_key: NoteKey
     clock: Clock
+    rotations: tuple[tuple[int, NoteKey], ...] = ()
 
     @classmethod
     def open(cls, directory: Path) -> "Installation":
@@ -55,7 +60,9 @@ class Installation:
         """
         try:
             known = json.loads((directory / "trial.json").read_text("utf-8"))
-            return cls(directory.resolve(), known["trial"], NoteKey.parse(known["log_key"]), known["clock"])
+            rotations = tuple((one["from"], NoteKey.parse(one["log_key"])) for one in known.get("rotations", []))
+            first = NoteKey.parse(known["log_key"])
+            return cls(directory.resolve(), known["trial"], first, known["clock"], rotations)
         except FileNotFoundError:
             raise TrailError(
                 f"{directory} is not a data directory (it has no trial.json); start one with `trail up --data "
@@ -113,20 +120,36 @@ class Installation:
         self._seal_genesis(outbox, start)
         outbox.close()
         (directory / "protocol.yaml").write_text(text, "utf-8")
-        # Written last: a directory without it was never finished, and is begun again.
-        (directory / "trial.json").write_text(
-            json.dumps({"trial": self.trial, "log_key": self.log_key.vkey(), "clock": clock}, indent=2) + "\n",
-            "utf-8",
-        )
+        self._write()  # last: a directory without it was never finished, and is begun again
         return self
+
+    def rotated(self, start: int, key: NoteKey) -> "Installation":
+        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key."""
+        changed = replace(self, rotations=(*self.rotations, (start, key)))
+        changed._write()
+        return changed
+
+    def _write(self) -> None:
+        known: dict[str, object] = {"trial": self.trial, "log_key": self.log_key.vkey(), "clock": self.clock}
+        if self.rotations:
+            known["rotations"] = [{"from": start, "log_key": key.vkey()} for start, key in self.rotations]
+        draft = self.directory / "trial.json.new"
+        draft.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
+        draft.replace(self.directory / "trial.json")
+
+    @property
+    def log(self) -> LogKeys:
+        """The log's keys as this machine knows them, to check receipts with."""
+        keys = [(0, self.log_key.public), *((start, key.public) for start, key in self.rotations)]
+        return LogKeys(self.log_key.name, tuple(keys))
 
     def _seal_genesis(self, outbox: Outbox, start: datetime | None) -> None:
         first = outbox.waiting(1)[0]
         subject = Topology(self.trial).intake_subject(ROOT_SOURCE, first.route)
         clock = (lambda: start) if start is not None else (lambda: datetime.now(UTC))
-        notary = Notary(self.directory / "audit", self.trial, self.key("log"), clock=clock)
+        notary = Notary(self.directory / "audit", self.trial, Keyring(self.key("log")), clock=clock)
         notary.seal([Arrival(0, subject, first.key, first.signature, first.payload)])
-        outbox.confirm(notary.receipts_of([LogIndex(0)]).values(), self.log_key)
+        outbox.confirm(notary.receipts_of([LogIndex(0)]).values(), self.log)
         notary.close()
 
     @property

@@ -12,6 +12,8 @@ from services.audit.log import Log
 from services.audit.verify import Fault, Report, Verifier
 from services.cli.installation import Installation
 from shared.database import sqlite
+from shared.log_keys import LogKeys
+from shared.note import NoteKey
 from shared.outbox import OUTBOX
 from shared.receipt import open_receipt
 from shared.words import EvidenceError
@@ -43,8 +45,13 @@ def reading(home: Installation) -> Iterator[Reading]:
         checkpoints.close()
 
 
-def verify(source: Reading, progress: Callable[[int], None] | None = None) -> Report:
-    """Verify what is sealed at this moment; a running notary may add more meanwhile."""
+def verify(
+    source: Reading, progress: Callable[[int], None] | None = None, *, log_key: NoteKey | None = None
+) -> Report:
+    """Verify what is sealed at this moment; a running notary may add more meanwhile.
+
+    ``log_key``: the log's first or present key as the reader knows it; the data directory's own when left out.
+    """
     size, saved = source.log.size(), source.log.register_rows()
     signed = source.checkpoints.all()
     deadline = time.monotonic() + _SEALING_PATIENCE
@@ -55,14 +62,15 @@ def verify(source: Reading, progress: Callable[[int], None] | None = None) -> Re
     if size < latest <= source.log.size():
         size = latest  # the log has grown meanwhile, and is signed that far
     compared = saved if source.log.register_rows() == saved and source.log.size() == size else None
-    verifier = Verifier(source.home.trial, source.home.log_key, lambda index: source.log.entry(index).raw)
+    given = log_key or source.home.log_key
+    verifier = Verifier(source.home.trial, given, lambda index: source.log.entry(index).raw)
     report = verifier.run(source.log.rows(0, size), signed, saved=compared, progress=progress)
     if report.good:
-        report.faults += _receipts_that_disagree(source, size)
+        report.faults += _receipts_that_disagree(source, size, verifier.log)
     return report
 
 
-def _receipts_that_disagree(source: Reading, size: int) -> Iterator[Fault]:
+def _receipts_that_disagree(source: Reading, size: int, log: LogKeys) -> Iterator[Fault]:
     """The first receipt of each outbox at hand that the log does not bear out.
 
     A log and its checkpoints may both be put back to an older state; receipts that were given out remember.
@@ -78,7 +86,7 @@ def _receipts_that_disagree(source: Reading, size: int) -> Iterator[Fault]:
         engine.dispose()
         for row in held:
             try:
-                receipt = open_receipt(row.receipt, row.payload, source.home.log_key)
+                receipt = open_receipt(row.receipt, row.payload, log)
                 if row.idx >= size or receipt.entry.raw != source.log.entry(row.idx).raw:
                     yield Fault(
                         row.idx, f"{path.stem} holds a receipt for another entry {row.idx} than the log has"

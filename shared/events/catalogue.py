@@ -36,17 +36,23 @@ _PHRASES = {
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One row of the catalogue. ``roles`` is the authority table of this event type."""
+    """One row of the catalogue. ``roles`` is the authority table of this event type.
+
+    ``since`` is the entry format that brought it: to entries of an older format it does not exist.
+    """
 
     name: str
     model: type[Data]
     roles: frozenset[Role]
     about_participant: bool
+    since: int = 1
 
 
-def _row(name: str, model: type[Data], *roles: Role, participant: bool = True) -> tuple[str, EventType]:
+def _row(
+    name: str, model: type[Data], *roles: Role, participant: bool = True, since: int = 1
+) -> tuple[str, EventType]:
     full = f"{TYPE_PREFIX}{name}.v1"
-    return full, EventType(full, model, frozenset(roles), participant)
+    return full, EventType(full, model, frozenset(roles), participant, since)
 
 
 CATALOGUE: Mapping[str, EventType] = dict(
@@ -56,6 +62,7 @@ CATALOGUE: Mapping[str, EventType] = dict(
         _row("log.gap_detected", log.GapDetected, "log", participant=False),
         _row("log.intake_lost", log.IntakeLost, "log", participant=False),
         _row("log.clock_moved", log.ClockMoved, "root", participant=False),
+        _row("log.key_rotated", log.KeyRotated, "root", participant=False, since=2),
         _row("protocol.adopted", log.ProtocolAdopted, "root", "sponsor", participant=False),
         _row("identity.granted", log.Granted, "root", "administrator", participant=False),
         _row("identity.revoked", log.Revoked, "root", "administrator", participant=False),

@@ -94,6 +94,16 @@ KIND_OF_ROLE: dict[str, str] = {
 }
 
 
+class KeyRotated(Data):
+    """The log's checkpoints and statements are signed with another key from here on; ``why`` for whoever asks.
+
+    After a compromise nothing that the old key signed over a larger tree counts any more.
+    """
+
+    public_key: PublicKey
+    why: Text
+
+
 class Revoked(Data):
     """A key may speak no longer; what it signed before stays signed."""
 

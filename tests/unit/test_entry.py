@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.entry import (
+    FORMAT_VERSION,
     MAX_ENTRY_BYTES,
     NO_LEAF,
     Arrival,
@@ -33,6 +34,7 @@ HEADER = Header(
     signature="c2lnbmF0dXJl",
     subject="intake.NCT06027853.site.701.screening.observed",
     verdict="admitted",
+    format=1,
 )
 BODY = b'{"id":"0198c5a0"}'
 LINE = (
@@ -50,6 +52,17 @@ REFUSED_HEADER = replace(HEADER, verdict="refused", reason='größer als "5"')
 def test_the_header_is_one_line_of_sorted_json_without_spaces() -> None:
     assert HEADER.line() == LINE
     assert REFUSED_HEADER.line() == REFUSED_LINE
+
+
+def test_a_new_entry_says_the_present_format_and_an_older_one_keeps_its_own() -> None:
+    assert replace(HEADER, format=FORMAT_VERSION).line() == LINE.replace(b'"v":1', b'"v":2')
+    assert read_entry(LINE + b"\n").header.format == 1
+
+
+@pytest.mark.parametrize("version", [-1, 0, 3, 2**70])
+def test_an_entry_of_a_format_that_is_not_known_is_refused_with_what_to_do(version: int) -> None:
+    with pytest.raises(EvidenceError, match=r"use a newer one|header cannot be read"):
+        read_entry(LINE.replace(b'"v":1', b'"v":%d' % version) + b"\n")
 
 
 def test_an_entry_is_header_line_feed_body_and_nothing_more() -> None:
@@ -110,7 +123,6 @@ NOT_CANONICAL = [
     changed(index=True),
     changed(index="12"),
     changed(intake=-1),
-    changed(v=2),
     changed(v=None),
     changed(extra="x"),
     changed(reason=""),

@@ -18,6 +18,7 @@ from shared.checkpoint import open_checkpoint
 from shared.entry import Arrival, Entry
 from shared.outbox import uuid7
 from shared.receipt import open_receipt
+from shared.signing import Keyring
 from shared.words import EvidenceError, TrailError
 from tests.notary import (
     LOG,
@@ -249,8 +250,8 @@ def test_a_lost_database_beside_signed_checkpoints_refuses_to_start(office: Offi
 
 def test_checkpoints_of_another_key_are_refused(office: Office) -> None:
     office.notary.close()
-    with pytest.raises(EvidenceError, match="not signed by"):
-        Notary(office.directory / "audit", TRIAL, ROOT)
+    with pytest.raises(TrailError, match="that private key is not here"):
+        Notary(office.directory / "audit", TRIAL, Keyring(ROOT))
     office.notary = office.open()
 
 
@@ -265,7 +266,7 @@ def test_of_two_notaries_that_extend_one_checkpoint_the_second_fails(office: Off
     office.notary.close()
     shutil.copytree(office.directory / "audit", office.directory / "copy")
     office.notary = office.open()
-    copy = Notary(office.directory / "copy", TRIAL, LOG, clock=lambda: office.now)
+    copy = Notary(office.directory / "copy", TRIAL, Keyring(LOG), clock=lambda: office.now)
     one = message(office)
     before = copy.checkpoints.all()
     assert office.seal([one]).entries[0].admitted
