@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 from nats.aio.client import Client
@@ -18,7 +19,17 @@ from shared.outbox import Outbox, Outgoing
 
 WINDOW = 500
 RESEND_AFTER = 5.0
+ALARM_AFTER = 60.0
 _log = structlog.get_logger("courier")
+
+
+@dataclass(slots=True)
+class _Try:
+    """When an event was first and last sent, by the monotonic clock, and how often."""
+
+    first: float
+    last: float = 0.0
+    count: int = 0
 
 
 class Courier:
@@ -30,7 +41,8 @@ class Courier:
         self._outbox = outbox
         self._topology = topology
         self.log = log
-        self._tries: dict[int, tuple[int, float]] = {}  # sequence -> (how often sent, when last)
+        self._tries: dict[int, _Try] = {}
+        self._alarmed = float("-inf")
         self._sent = 0
         self._looked_back = float("-inf")
         self._receipts: asyncio.Queue[str] = asyncio.Queue()
@@ -62,11 +74,15 @@ class Courier:
         overdue = now - self._looked_back > RESEND_AFTER
         if overdue:
             self._looked_back = now
-        beyond = 0 if overdue else self._sent
+        beyond, waiting = 0 if overdue else self._sent, set[int]()
         while chunk := self._outbox.waiting(WINDOW, beyond=beyond):
             beyond = chunk[-1].sequence
             self._sent = max(self._sent, beyond)
+            waiting.update(event.sequence for event in chunk)
             await self._publish([event for event in chunk if self._due(event, now)])
+        if overdue:
+            self._tries = {sequence: one for sequence, one in self._tries.items() if sequence in waiting}
+            self._alarm(now)
 
     async def deliver(self, *, timeout: float | None = None, progress: Callable[[int], None] | None = None) -> bool:
         """Send until every event has its receipt; False when ``timeout`` seconds passed before that.
@@ -92,12 +108,13 @@ class Courier:
     async def _publish(self, events: list[Outgoing]) -> None:
         futures = []
         for event in events:
-            tries = self._tries.get(event.sequence, (0, 0.0))[0] + 1
-            self._tries[event.sequence] = (tries, time.monotonic())
+            now = time.monotonic()
+            one = self._tries.setdefault(event.sequence, _Try(now))
+            one.count, one.last = one.count + 1, now
             headers = {
                 # JetStream would swallow a repeat of the same id for two minutes, and with it our wish for a
                 # receipt that got lost; the notary recognises repeats by their bytes.
-                "Nats-Msg-Id": event.id if tries == 1 else f"{event.id}.{tries}",
+                "Nats-Msg-Id": event.id if one.count == 1 else f"{event.id}.{one.count}",
                 "Content-Type": CONTENT_TYPE,
                 KEY_HEADER: event.key,
                 SIGNATURE_HEADER: event.signature,
@@ -123,9 +140,21 @@ class Courier:
         )
 
     def _due(self, event: Outgoing, now: float) -> bool:
-        tries, last = self._tries.get(event.sequence, (0, 0.0))
+        one = self._tries.get(event.sequence)
         # Ever longer pauses, so that a notary that is down does not come back to a flood of repeats.
-        return tries == 0 or now - last > RESEND_AFTER * min(tries, 12)
+        return one is None or now - one.last > RESEND_AFTER * min(one.count, 12)
+
+    def _alarm(self, now: float) -> None:
+        """Say aloud that receipts are overdue, once a minute."""
+        late = [one.first for one in self._tries.values() if now - one.first > ALARM_AFTER]
+        if late and now - self._alarmed > ALARM_AFTER:
+            self._alarmed = now
+            _log.error(
+                "receipts are overdue; the events are kept and sent again, `trail doctor` says what is down",
+                source=self._outbox.source,
+                events=len(late),
+                seconds=round(now - min(late)),
+            )
 
     async def _heard(self, message: Msg) -> None:
         self._receipts.put_nowait(message.data.decode(errors="replace"))

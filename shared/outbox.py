@@ -242,12 +242,13 @@ class Outbox:
         with self.engine.connect() as connection:
             return self._last(connection) + 1
 
-    def receipt(self, sequence: int) -> str | None:
-        """The verified receipt of an event, as C2SP tlog-proof text."""
+    def kept(self, sequence: int) -> tuple[bytes, str] | None:
+        """An event's bytes and its verified receipt (C2SP tlog-proof text); None while there is no receipt."""
         with self.engine.connect() as connection:
-            return connection.execute(
-                select(OUTBOX.c.receipt).where(OUTBOX.c.sequence == sequence)
-            ).scalar_one_or_none()
+            row = connection.execute(
+                select(OUTBOX.c.payload, OUTBOX.c.receipt).where(OUTBOX.c.sequence == sequence)
+            ).one_or_none()
+        return None if row is None or row.receipt is None else (row.payload, row.receipt)
 
     def _last(self, connection: Connection) -> int:
         return connection.execute(select(func.max(OUTBOX.c.sequence))).scalar() or 0

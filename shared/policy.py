@@ -87,21 +87,28 @@ class Policy:
 
         Raises EvidenceError when no log of the policy signed it, or too few witnesses cosigned it.
         """
-        checkpoint, told = None, "the policy names no log"
+        return open_checkpoint(note, self.signer(note))
+
+    def signer(self, note: str) -> NoteKey:
+        """The policy's log that signed a checkpoint which is valid under this policy.
+
+        Raises EvidenceError as :meth:`open` does.
+        """
+        told = "the policy names no log"
         for log in self.logs:
             try:
-                checkpoint = open_checkpoint(note, log)
+                size = open_checkpoint(note, log).size
             except EvidenceError as error:
                 told = str(error)
-        if checkpoint is None:
-            raise EvidenceError(told)
-        cosigned = self.cosigned(note)
-        if not self.is_met(frozenset(cosigned)):
+                continue
+            cosigned = self.cosigned(note)
+            if self.is_met(frozenset(cosigned)):
+                return log
             by = " and ".join(cosigned) or "nobody"
             raise EvidenceError(
-                f"the checkpoint over {checkpoint.size} entries is cosigned by {by}; the quorum is {self.quorum}"
+                f"the checkpoint over {size} entries is cosigned by {by}; the quorum is {self.quorum}"
             )
-        return checkpoint
+        raise EvidenceError(told)
 
     def _met(self, name: str, names: frozenset[str]) -> bool:
         group = self.groups.get(name)

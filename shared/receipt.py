@@ -40,6 +40,14 @@ def receipt_signature(text: str) -> str:
     return read_entry(_parts(text)[0] + b"\n").header.signature
 
 
+def receipt_note(text: str) -> str:
+    """The checkpoint that a receipt leads to, as a signed note.
+
+    Raises EvidenceError when the text is no receipt. Proves nothing: see :func:`open_receipt`.
+    """
+    return _parts(text)[3]
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A verified receipt."""

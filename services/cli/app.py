@@ -22,6 +22,8 @@ imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere."
 shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")
 app.add_typer(imports, name="import")
 app.add_typer(shows, name="show")
+receipts = typer.Typer(no_args_is_help=True, help="What a source holds against the log's operator.")
+app.add_typer(receipts, name="receipt")
 keys = typer.Typer(no_args_is_help=True, help="The log's own key.")
 app.add_typer(keys, name="key")
 
@@ -30,6 +32,12 @@ Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
 Broker = Annotated[
     str | None,
     typer.Option("--broker", envvar="TRAIL_BROKER", help="Where the broker is, if `trail up` did not start it."),
+]
+LogKeyText = Annotated[
+    str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
+]
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", help="A tlog-policy file: whose signatures and cosignatures you ask for.")
 ]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was sealed by this entry index or time.")]
 DEFAULT = Path(".trail")
@@ -107,9 +115,7 @@ def import_sdtm(
 def verify(
     target: Annotated[Path | None, typer.Argument(help="A data directory; --data if left out.")] = None,
     data: Data = DEFAULT,
-    log_key: Annotated[
-        str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
-    ] = None,
+    log_key: LogKeyText = None,
     json_: Json = False,
 ) -> None:
     """Recompute every hash, link, tree head, signature, ruling and sequence of the log."""
@@ -160,6 +166,36 @@ def show_entry(
     from services.cli.checking import show_one_entry
 
     show_one_entry(data, index, json_=json_)
+
+
+@receipts.command("save")
+def save_receipt(
+    source: Annotated[str, typer.Argument(help="The source, like site/701.")],
+    sequence: Annotated[int, typer.Argument(min=1, help="The event's number among its source's.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder for the two files.")] = Path(),
+    data: Data = DEFAULT,
+) -> None:
+    """Write an event and its receipt out of the outbox, as two files that anyone can check."""
+    from services.cli.receipts import save
+
+    raise typer.Exit(save(data, source, sequence, out))
+
+
+@receipts.command("verify")
+def verify_receipt(
+    file: Annotated[Path, typer.Argument(help="A receipt: a C2SP tlog-proof.")],
+    event: Annotated[
+        Path | None, typer.Option("--event", help="The event's own bytes; FILE ending in .json if left out.")
+    ] = None,
+    data: Data = DEFAULT,
+    log_key: LogKeyText = None,
+    policy: PolicyFile = None,
+    json_: Json = False,
+) -> None:
+    """Check a receipt against its event and the log's key, asking nobody."""
+    from services.cli.receipts import verify
+
+    raise typer.Exit(verify(file, event, data, log_key, policy, json_=json_))
 
 
 @keys.command("rotate")

@@ -169,7 +169,11 @@ class Installation:
 
     def outbox(self, source: SourceId) -> Outbox:
         """The outbox of a source on this machine."""
-        return Outbox.at(self.directory / "outbox" / f"{source.replace('/', '-')}.sqlite", source, self.trial)
+        return Outbox.at(self.outbox_path(source), source, self.trial)
+
+    def outbox_path(self, source: SourceId) -> Path:
+        """Where a source's outbox is, if it posts from this machine."""
+        return self.directory / "outbox" / f"{source.replace('/', '-')}.sqlite"
 
     def key(self, name: str) -> SigningKey:
         """A private key by its file name.

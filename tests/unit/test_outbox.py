@@ -65,6 +65,11 @@ def sealed(office: Office, events: list[Outgoing]) -> list[str]:
     return [receipt for _, receipt in office.seal(messages).receipts]
 
 
+def receipt(outbox: Outbox, sequence: int) -> str | None:
+    kept = outbox.kept(sequence)
+    return None if kept is None else kept[1]
+
+
 def test_numbers_run_from_1_without_a_gap_in_the_order_of_the_drafts(outbox: Outbox) -> None:
     assert put(outbox, registration(), draft(70), draft(71)) == [1, 2, 3]
     assert put(outbox, draft(72)) == [4]
@@ -156,7 +161,7 @@ def test_receipts_settle_the_events_they_are_about(outbox: Outbox, office: Offic
     ]
     entries = office.entries()
     assert [entries[one.index].body for one in outcomes] == [event.payload for event in events[:3]]
-    assert [outbox.receipt(at) for at in (1, 2, 3, 4)] == [*receipts, None]
+    assert [receipt(outbox, at) for at in (1, 2, 3, 4)] == [*receipts, None]
 
 
 def test_a_receipt_heard_again_changes_nothing(outbox: Outbox, office: Office) -> None:
@@ -164,7 +169,7 @@ def test_a_receipt_heard_again_changes_nothing(outbox: Outbox, office: Office) -
     receipts = sealed(office, outbox.waiting(10))
     assert outbox.confirm(receipts, LOG_KEY) == (1, [])
     assert outbox.confirm(receipts + receipts, LOG_KEY) == (0, [])
-    assert outbox.receipt(1) == receipts[0]
+    assert receipt(outbox, 1) == receipts[0]
 
 
 def test_a_receipt_of_somebody_elses_event_settles_nothing(outbox: Outbox, office: Office) -> None:
@@ -192,9 +197,9 @@ def test_a_forged_receipt_settles_nothing_and_the_genuine_one_beside_it_does(
     settled, faults = outbox.confirm([*forged, second], LOG_KEY)
     assert (settled, len(faults)) == (1, len(forged))
     assert [event.sequence for event in outbox.waiting(10)] == [1]
-    assert outbox.receipt(1) is None
+    assert receipt(outbox, 1) is None
     assert outbox.confirm([forged[0], first, forged[1]], LOG_KEY)[0] == 1
-    assert outbox.receipt(1) == first
+    assert receipt(outbox, 1) == first
 
 
 def test_another_logs_receipt_settles_nothing(outbox: Outbox, office: Office) -> None:
