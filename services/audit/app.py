@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from nats.js.errors import NotFoundError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.audit.admission import arrival_of
+from services.audit.attesting import Attesting, Outsiders
 from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
 from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, Topology, provision
@@ -34,8 +36,12 @@ HOUSEKEEPING_EVERY = 2.0
 class AuditService:
     """Connects a notary to the broker."""
 
-    def __init__(self, notary: Notary, topology: Topology, broker: NatsBroker, app: FastStream) -> None:
+    def __init__(
+        self, notary: Notary, topology: Topology, broker: NatsBroker, app: FastStream, settings: "AuditSettings"
+    ) -> None:
         self.notary = notary
+        self._settings = settings
+        self._attesting: Attesting | None = None
         self.topology = topology
         self.app = app
         self.fatal: FatalError | None = None
@@ -50,6 +56,19 @@ class AuditService:
         """Provision the broker and bring LOG up to the database, before the first message is taken."""
         self._client = await started(self._broker)
         await self._provision()
+        loop = asyncio.get_running_loop()
+
+        def stop(error: EvidenceError) -> None:
+            loop.call_soon_threadsafe(self._stop_for, error)
+
+        outsiders = Outsiders(self._settings.policy, self._settings.timestamping, self._settings.tiles)
+        self._attesting = Attesting(
+            self._settings.data,
+            self._settings.trial,
+            outsiders,
+            fatal=stop,
+        )
+        await asyncio.to_thread(self._attesting.begin)
         self._mirror = Mirror(self._client, self.topology, self.notary.log, self.notary.checkpoints)
         await self._mirror.catch_up()
         self._housekeeping = asyncio.create_task(self._keep_house())
@@ -65,6 +84,8 @@ class AuditService:
             self._housekeeping.cancel()
         async with self._one_at_a_time:
             self.notary.close()
+        if self._attesting is not None:
+            await asyncio.to_thread(self._attesting.end)
 
     async def take(self, message: NatsMessage) -> None:
         """Seal a batch of the intake; acknowledge it when its entries and receipts are out."""
@@ -161,7 +182,19 @@ def _arrival(number: int, subject: str, headers: dict[str, Any] | None, payload:
     return arrival_of(number, subject, given.get(KEY_HEADER, ""), given.get(SIGNATURE_HEADER, ""), payload)
 
 
-def build(settings: ServiceSettings) -> AuditService:
+class AuditSettings(ServiceSettings):
+    """What the notary needs to know besides: whom to ask outside. Each may be left out.
+
+    ``policy``: a tlog-policy whose witnesses are asked for cosignatures; ``timestamping``: which authorities stamp;
+    ``tiles``: a directory or bucket to publish to.
+    """
+
+    policy: Path | None = None
+    timestamping: Path | None = None
+    tiles: str = ""
+
+
+def build(settings: AuditSettings) -> AuditService:
     """Put the service together.
 
     Raises TrailError when the notary must not start.
@@ -170,7 +203,7 @@ def build(settings: ServiceSettings) -> AuditService:
     broker = broker_for(settings.broker, "audit")
     app = FastStream(broker, logger=None)
     notary = Notary(settings.data, settings.trial, Keyring.at(settings.key))
-    service = AuditService(notary, topology, broker, app)
+    service = AuditService(notary, topology, broker, app, settings)
 
     subscriber = broker.subscriber(
         topology.intake_subjects,
@@ -194,7 +227,7 @@ def build(settings: ServiceSettings) -> AuditService:
 
 def main() -> int:
     """Run until told to stop; 0 when stopped from outside, 2 with a sentence when it could not go on."""
-    return run(lambda: build(ServiceSettings()))  # its fields come from the environment
+    return run(lambda: build(AuditSettings()))  # its fields come from the environment
 
 
 if __name__ == "__main__":

@@ -41,7 +41,11 @@ class Fault:
 
 @dataclass(slots=True)
 class Report:
-    """What verification found. Good when ``faults`` is empty."""
+    """What verification found. Good when ``faults`` is empty.
+
+    ``cosigned``: entries under a checkpoint that a policy's quorum has cosigned, None where no policy was asked;
+    ``notes``: what could not be looked at.
+    """
 
     entries: int = 0
     admitted: int = 0
@@ -52,6 +56,9 @@ class Report:
     clock: str = "system"
     last_sealed_at: str = ""
     root: str = ""
+    cosigned: int | None = None
+    timestamps: int = 0
+    notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     @property

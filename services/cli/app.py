@@ -116,12 +116,13 @@ def verify(
     target: Annotated[Path | None, typer.Argument(help="A data directory; --data if left out.")] = None,
     data: Data = DEFAULT,
     log_key: LogKeyText = None,
+    policy: PolicyFile = None,
     json_: Json = False,
 ) -> None:
-    """Recompute every hash, link, tree head, signature, ruling and sequence of the log."""
+    """Recompute every hash, link, tree head, signature, ruling and sequence; ask for witnesses and timestamps."""
     from services.cli.checking import verify_directory
 
-    raise typer.Exit(verify_directory(target or data, log_key, json_=json_))
+    raise typer.Exit(verify_directory(target or data, log_key, policy, json_=json_))
 
 
 @app.command()

@@ -6,31 +6,40 @@ from pathlib import Path
 
 from services.audit.verify import Report
 from services.cli import show
-from services.cli.installation import Installation
+from services.cli.installation import LOCAL_WITNESS, Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
 from services.cli.reading import Reading, reading, verify
 from services.console.replay import Replay, as_of, check, participants, until, what_if
 from shared.decider import Machine, read_event
 from shared.entry import Entry
 from shared.note import NoteKey
+from shared.policy import NONE, Policy
 from shared.protocol.model import load_protocol
 from shared.words import TrailError
 
 
-def verify_directory(directory: Path, log_key: str | None = None, *, json_: bool = False) -> int:
-    """Verify a data directory's log and say what was found; ``log_key`` is the vkey that the reader trusts."""
+def verify_directory(
+    directory: Path, log_key: str | None = None, policy: Path | None = None, *, json_: bool = False
+) -> int:
+    """Verify a data directory's log and say what was found.
+
+    ``log_key`` is the vkey that the reader trusts, ``policy`` the file of the reader's own tlog-policy.
+    """
     home = Installation.open(directory)
+    asked = None if policy is None else Policy.parse(policy.read_text("utf-8"))
     given = None if log_key is None else NoteKey.parse(log_key)
+    if asked is not None and given is None:
+        given = next((key for key in asked.logs if key.name == home.log_key.name), None)
     with reading(home) as source, progress("verifying", source.log.size()) as advance:
-        report = verify(source, advance, log_key=given)
+        report = verify(source, advance, log_key=given, policy=asked)
     if json_:
         as_json(asdict(report) | {"good": report.good})
     else:
-        _tell_report(report, home, given)
+        _tell_report(report, home, given, asked)
     return GOOD if report.good else WRONG
 
 
-def _tell_report(report: Report, home: Installation, given: NoteKey | None) -> None:
+def _tell_report(report: Report, home: Installation, given: NoteKey | None, asked: Policy | None) -> None:
     if not report.good:
         for fault in report.faults:
             complain(f"entry {fault.index}: {fault.what}")
@@ -45,6 +54,7 @@ def _tell_report(report: Report, home: Installation, given: NoteKey | None) -> N
     for source, gaps in report.gaps.items():
         told = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in gaps)
         say(f"[yellow]{safe(source)} has not delivered its events {told}.[/]")
+    _tell_vouched(report, home, asked)
     told = (
         "as given"
         if given is not None
@@ -52,6 +62,21 @@ def _tell_report(report: Report, home: Installation, given: NoteKey | None) -> N
     )
     say(f"Log key {safe((given or home.log_key).vkey())} ({told})")
     say(f"Root of {report.entries} entries: {report.root}, last sealed at {report.last_sealed_at}")
+
+
+def _tell_vouched(report: Report, home: Installation, asked: Policy | None) -> None:
+    """Who outside vouches for the log, and who does not."""
+    policy = asked or home.policy()
+    if policy is None or policy.quorum == NONE:
+        say("[yellow]No witness vouches for this log[/]: whoever holds its key could show others another one.")
+    else:
+        say(f"{report.cosigned} entries are cosigned by the policy's quorum, {safe(policy.quorum)}.")
+        if asked is None and policy.quorum == LOCAL_WITNESS:
+            say("[yellow]That witness runs on this machine[/]; a real one belongs to another organisation.")
+    if report.timestamps:
+        say(f"{report.timestamps} timestamps of outside authorities (RFC 3161).")
+    for note in report.notes:
+        say(f"[yellow]{safe(note)}[/]")
 
 
 def replay_directory(

@@ -1,10 +1,14 @@
 """A data directory: everything of one trial on one machine, self-contained.
 
-trial.json                 what the log is for, and its public key
+trial.json                 what the log is for, and its public keys
+policy                     whose cosignatures make a checkpoint valid (a C2SP tlog-policy)
+timestamping.json          which authorities stamp checkpoints, if any do
 protocol.yaml              the protocol as adopted first, to read (the log holds it too)
 keys/                      private keys, readable by their owner only (log-*.pem: the log's later ones)
 audit/log.sqlite           the log
 checkpoints/               signed checkpoints, apart from the log on purpose
+tiles/                     what is published: tiles and entry bundles (C2SP tlog-tiles)
+witness/                   this machine's own witness; a real one belongs to another organisation
 screening/                 the screening service's state and outbox
 outbox/                    the outboxes of the sources on this machine
 broker/                    JetStream's files
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from services.audit.notary import Notary
+from services.witness.witness import Witness
 from shared.broker import Topology
 from shared.drafts import Draft
 from shared.entry import Arrival
@@ -31,10 +36,13 @@ from shared.log_keys import LogKeys
 from shared.moments import stamp
 from shared.note import NoteKey
 from shared.outbox import Outbox
+from shared.policy import Policy
+from shared.policy import Witness as WitnessOf
 from shared.protocol.model import load_protocol, protocol_digest
 from shared.signing import Keyring, SigningKey
 from shared.words import LogIndex, SourceId, TrailError
 
+LOCAL_WITNESS: Final = "local"
 SCREENING: Final = SourceId("service/screening")
 Clock = Literal["system", "simulated"]
 
@@ -80,11 +88,13 @@ class Installation:
         start: datetime | None = None,
         tick_seconds: int = 900,
         keys: Mapping[str, SigningKey] | None = None,
+        witness_url: str = "",
     ) -> "Installation":
         """Begin a new log: keys, genesis entry, and the root's first statements waiting in its outbox.
 
         ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
-        must come out the same every time. Raises TrailError when the directory is in use.
+        must come out the same every time; ``witness_url`` is where the witness begun here will be asked, left
+        empty where the embedded stack starts it. Raises TrailError when the directory is in use.
         """
         # Empty folders may be there: mount points of the volumes that a container keeps the parts in.
         if any(not path.is_dir() for path in directory.rglob("*")):
@@ -120,13 +130,22 @@ class Installation:
         self._seal_genesis(outbox, start)
         outbox.close()
         (directory / "protocol.yaml").write_text(text, "utf-8")
+        self._begin_witness(witness_url)
         self._write()  # last: a directory without it was never finished, and is begun again
         return self
 
     def rotated(self, start: int, key: NoteKey) -> "Installation":
-        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key."""
+        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key.
+
+        The policy names it too, and this machine's own witness trusts it; others have to be told.
+        """
+        policy = self.policy()
+        if policy is not None and key not in policy.logs:
+            self._write_policy(replace(policy, logs=(*policy.logs, key)))
+        if self.local_witness() is not None:
+            Witness.at(self.witness_path, logs=[key]).close()
         changed = replace(self, rotations=(*self.rotations, (start, key)))
-        changed._write()
+        changed._write()  # last: an interrupted run is finished by the next
         return changed
 
     def _write(self) -> None:
@@ -136,6 +155,61 @@ class Installation:
         draft = self.directory / "trial.json.new"
         draft.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
         draft.replace(self.directory / "trial.json")
+
+    def _begin_witness(self, url: str) -> None:
+        witness = Witness.at(self.witness_path, logs=[self.log_key])
+        witness.close()
+        one = WitnessOf(LOCAL_WITNESS, witness.key, url)
+        self.policy_path.write_text(Policy((self.log_key,), {one.name: one}, {}, one.name).text(), "utf-8")
+
+    @property
+    def witness_path(self) -> Path:
+        """Where this machine's own witness lives."""
+        return self.directory / "witness"
+
+    @property
+    def policy_path(self) -> Path:
+        """The tlog-policy that this machine's notary and auditors go by."""
+        return self.directory / "policy"
+
+    @property
+    def timestamping_path(self) -> Path:
+        """Which authorities stamp checkpoints; the file is there only if any do."""
+        return self.directory / "timestamping.json"
+
+    @property
+    def tiles_path(self) -> Path:
+        """Where tiles are published."""
+        return self.directory / "tiles"
+
+    def policy(self) -> Policy | None:
+        """The policy of this installation; None where there is none.
+
+        Raises TrailError when it cannot be read as one.
+        """
+        try:
+            return Policy.parse(self.policy_path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def local_witness(self) -> WitnessOf | None:
+        """This machine's own witness, if the policy asks for it."""
+        policy = self.policy()
+        one = None if policy is None else policy.witnesses.get(LOCAL_WITNESS)
+        return one if one is not None and self.witness_path.exists() else None
+
+    def move_witness(self, url: str) -> None:
+        """Write into the policy where this machine's own witness is asked from now on."""
+        policy = self.policy()
+        assert policy is not None
+        moved = replace(policy.witnesses[LOCAL_WITNESS], url=url)
+        changed = replace(policy, witnesses={**policy.witnesses, LOCAL_WITNESS: moved})
+        self._write_policy(changed)
+
+    def _write_policy(self, policy: Policy) -> None:
+        draft = self.policy_path.with_suffix(".new")
+        draft.write_text(policy.text(), "utf-8")
+        draft.replace(self.policy_path)
 
     @property
     def log(self) -> LogKeys:

@@ -45,6 +45,7 @@ def rotate(directory: Path, why: str, broker: str | None) -> int:
     asyncio.run(_confirm(home, url))
     say(f"[green]The log's key is rotated[/], from the tree of {keys.keys[-1][0]} entries on.")
     say(f"New log key (give it to sites, witnesses and auditors): {safe(keys.current.vkey())}")
+    say("Witnesses that are not told refuse the log's checkpoints, and `trail doctor` shows it.")
     say("The old private key signs nothing any more: take it away, and keep it only if your procedures ask for it.")
     return GOOD
 

@@ -3,22 +3,30 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import select
 
+from services.audit.authorities import read_authorities
 from services.audit.checkpoints import Checkpoints
+from services.audit.cosignatures import Cosignatures
 from services.audit.log import Log
+from services.audit.timestamps import Timestamps
 from services.audit.verify import Fault, Report, Verifier
+from services.audit.vouched import Attestations, vouch
 from services.cli.installation import Installation
 from shared.database import sqlite
 from shared.log_keys import LogKeys
+from shared.moments import instant
 from shared.note import NoteKey
 from shared.outbox import OUTBOX
+from shared.policy import NONE, Policy
 from shared.receipt import open_receipt
 from shared.words import EvidenceError
 
 _SEALING_PATIENCE = 2.0
+_COSIGNING_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,15 @@ class Reading:
     home: Installation
     log: Log
     checkpoints: Checkpoints
+
+    @property
+    def cosignatures(self) -> Cosignatures:
+        """What witnesses gave."""
+        return Cosignatures(self.checkpoints.engine)
+
+    def attestations(self) -> Attestations:
+        """What outsiders gave; read before the checkpoints, which then hold all that it is about."""
+        return Attestations(self.cosignatures.all(), Timestamps(self.checkpoints.engine).all())
 
 
 @contextmanager
@@ -46,31 +63,77 @@ def reading(home: Installation) -> Iterator[Reading]:
 
 
 def verify(
-    source: Reading, progress: Callable[[int], None] | None = None, *, log_key: NoteKey | None = None
+    source: Reading,
+    progress: Callable[[int], None] | None = None,
+    *,
+    log_key: NoteKey | None = None,
+    policy: Policy | None = None,
 ) -> Report:
     """Verify what is sealed at this moment; a running notary may add more meanwhile.
 
-    ``log_key``: the log's first or present key as the reader knows it; the data directory's own when left out.
+    ``log_key``: the log's first or present key as the reader knows it; ``policy``: whose cosignatures the reader
+    asks for. The data directory's own when left out.
     """
-    size, saved = source.log.size(), source.log.register_rows()
-    signed = source.checkpoints.all()
-    deadline = time.monotonic() + _SEALING_PATIENCE
-    while (signed[-1][1] if signed else 0) < size and time.monotonic() < deadline:
-        time.sleep(0.05)  # committed a moment ago, about to be signed
-        signed = source.checkpoints.all()
-    latest = signed[-1][1] if signed else 0
-    if size < latest <= source.log.size():
-        size = latest  # the log has grown meanwhile, and is signed that far
+    saved = source.log.register_rows()
+    asked = policy or source.home.policy()
+    size = _settled_size(source, asked)
+    given = source.attestations()
+    signed = [one for one in source.checkpoints.all() if one[1] <= size]
+    given = replace(given, cosignatures={at: lines for at, lines in given.cosignatures.items() if at <= size})
     compared = saved if source.log.register_rows() == saved and source.log.size() == size else None
-    given = log_key or source.home.log_key
-    verifier = Verifier(source.home.trial, given, lambda index: source.log.entry(index).raw)
+    verifier = Verifier(
+        source.home.trial, log_key or source.home.log_key, lambda index: source.log.entry(index).raw
+    )
     report = verifier.run(source.log.rows(0, size), signed, saved=compared, progress=progress)
     if report.good:
-        report.faults += _receipts_that_disagree(source, size, verifier.log)
+        report.faults += _receipts_that_disagree(source, verifier.log)
+        _ask_outsiders(source, report, signed, given, asked)
     return report
 
 
-def _receipts_that_disagree(source: Reading, size: int, log: LogKeys) -> Iterator[Fault]:
+def _settled_size(source: Reading, policy: Policy | None) -> int:
+    """How many entries to verify: all there are now, once they are signed and cosigned, which takes a moment."""
+    size = source.log.size()
+    _wait(lambda: _signed(source) >= size, _SEALING_PATIENCE)
+    if policy is not None and policy.quorum != NONE:
+        _wait(lambda: source.cosignatures.latest(policy) >= size, _COSIGNING_PATIENCE)
+        cosigned = source.cosignatures.latest(policy)
+        if cosigned >= size:
+            return cosigned  # what came while we waited is for the next time
+    return max(size, _signed(source))
+
+
+def _wait(done: Callable[[], bool], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _signed(source: Reading) -> int:
+    latest = source.checkpoints.latest()
+    return 0 if latest is None else latest[0]
+
+
+def _ask_outsiders(
+    source: Reading,
+    report: Report,
+    signed: list[tuple[int, int, str]],
+    given: Attestations,
+    policy: Policy | None,
+) -> None:
+    def sealed_at(index: int) -> datetime | None:
+        return instant(source.log.entry(index).header.sealed_at) if index < report.entries else None
+
+    authorities = read_authorities(source.home.timestamping_path)
+    real = report.clock == "system"
+    vouched = vouch(report.entries, signed, given, policy, authorities, sealed_at, real_time=real)
+    report.cosigned = None if policy is None else vouched.cosigned
+    report.timestamps = len(given.timestamps)
+    report.notes += vouched.notes
+    report.faults += vouched.faults
+
+
+def _receipts_that_disagree(source: Reading, log: LogKeys) -> Iterator[Fault]:
     """The first receipt of each outbox at hand that the log does not bear out.
 
     A log and its checkpoints may both be put back to an older state; receipts that were given out remember.
@@ -87,7 +150,7 @@ def _receipts_that_disagree(source: Reading, size: int, log: LogKeys) -> Iterato
         for row in held:
             try:
                 receipt = open_receipt(row.receipt, row.payload, log)
-                if row.idx >= size or receipt.entry.raw != source.log.entry(row.idx).raw:
+                if row.idx >= source.log.size() or receipt.entry.raw != source.log.entry(row.idx).raw:
                     yield Fault(
                         row.idx, f"{path.stem} holds a receipt for another entry {row.idx} than the log has"
                     )

@@ -42,6 +42,11 @@ def keep_up(directory: Path) -> None:
         asyncio.run(_introduce(home, stack.url))
         say(f"[green]Trialtrail is up[/] for {home.trial}. Broker: {stack.url}. Data: {home.directory}")
         say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
+        if home.local_witness() is not None:
+            say(
+                "[yellow]The only witness runs on this machine[/], to show how it works. A real one belongs to "
+                "another organisation: docs/witness.md."
+            )
         say("Post events with `trail submit FILE.ndjson --wait`; stop with Ctrl-C.")
         stopped.wait()
     say("All processes have ended; the data stays where it is.")

@@ -16,7 +16,6 @@ from typing import Final
 from services.cli.installation import Installation
 from shared.words import TrailError
 
-_NAMES: Final = ("broker", "audit", "screening")
 _START_TIMEOUT: Final = 60.0
 _QUICK: Final = 10.0  # a process that ends within so many seconds of its start has not recovered
 _MAX_QUICK: Final = 5
@@ -39,15 +38,17 @@ class Stack:
         self._started: dict[str, float] = {}
         self._quick: dict[str, int] = {}
         self.patience = _MAX_QUICK
-        self._port = _remembered_port(self._run / "broker.json")
+        self._ports = {name: _remembered_port(self._run / f"{name}.json") for name in ("broker", "witness")}
+        witness = ("witness",) if installation.local_witness() is not None else ()
+        self._names = ("broker", *witness, "audit", "screening")
 
     @property
     def url(self) -> str:
         """Where the broker listens."""
-        return f"nats://127.0.0.1:{self._port}"
+        return f"nats://127.0.0.1:{self._ports['broker']}"
 
     def pid(self, name: str) -> int:
-        """The process id of one of broker, audit, screening."""
+        """The process id of one of broker, witness, audit, screening."""
         return self._processes[name].pid
 
     def start(self) -> None:
@@ -56,16 +57,18 @@ class Stack:
         Raises TrailError with the failing process's own last words.
         """
         self._end_leftovers()
-        for name in _NAMES:
+        for name in self._names:
             self._start(name)
-        (self._run / "broker.json").write_text(json.dumps({"url": self.url, "port": self._port}), "utf-8")
+        (self._run / "broker.json").write_text(
+            json.dumps({"url": self.url, "port": self._ports["broker"]}), "utf-8"
+        )
 
     def watch_once(self) -> None:
         """Start again what has died.
 
         Raises TrailError when a process keeps dying.
         """
-        for name in _NAMES:
+        for name in self._names:
             process = self._processes[name]
             if process.poll() is None:
                 continue
@@ -81,7 +84,7 @@ class Stack:
 
     def stop(self) -> None:
         """End everything, readers before the broker."""
-        for name in reversed(_NAMES):
+        for name in reversed(self._names):
             process = self._processes.get(name)
             if process is None or process.poll() is not None:
                 continue
@@ -99,7 +102,7 @@ class Stack:
             command, environment = self._broker_command(), dict(os.environ)
         else:
             command = [sys.executable, "-m", f"services.{name}.app"]
-            environment = self._environment(name)
+            environment = self._witness_environment() if name == "witness" else self._environment(name)
         log_path = self._run / f"{name}.log"
         with log_path.open("ab") as log:
             offset = log.tell()
@@ -129,12 +132,11 @@ class Stack:
         raise TrailError(f"{name} was not ready within {_START_TIMEOUT:.0f} s; see {log_path}")
 
     def _broker_command(self) -> list[str]:
-        if self._port == 0 or not _is_free(self._port):
-            self._port = _free_port()
+        port = self._choose_port("broker")
         store = self._installation.directory / "broker"
         config = self._run / "nats.conf"
         config.write_text(
-            f'host: "127.0.0.1"\nport: {self._port}\nserver_name: "trialtrail"\n'
+            f'host: "127.0.0.1"\nport: {port}\nserver_name: "trialtrail"\n'
             f'jetstream {{ store_dir: "{store}", sync_interval: always }}\n',
             "utf-8",
         )
@@ -152,7 +154,27 @@ class Stack:
             "TRAIL_DATA": str(home.directory / name),
             "TRAIL_KEY": str(home.directory / "keys" / f"{key}.pem"),
             "TRAIL_LOG_KEY": home.log_key.vkey(),
+            "TRAIL_POLICY": str(home.policy_path),
+            "TRAIL_TIMESTAMPING": str(home.timestamping_path),
+            "TRAIL_TILES": str(home.tiles_path),
         }
+
+    def _witness_environment(self) -> dict[str, str]:
+        home, known = self._installation, self._installation.local_witness()
+        port = self._choose_port("witness")
+        url = f"http://127.0.0.1:{port}"
+        (self._run / "witness.json").write_text(json.dumps({"url": url, "port": port}), "utf-8")
+        if known is not None and known.url != url:
+            home.move_witness(url)
+        return dict(os.environ) | {
+            "TRAIL_WITNESS_DATA": str(home.witness_path),
+            "TRAIL_WITNESS_LISTEN": f"127.0.0.1:{port}",
+        }
+
+    def _choose_port(self, name: str) -> int:
+        if self._ports[name] == 0 or not _is_free(self._ports[name]):
+            self._ports[name] = _free_port()
+        return self._ports[name]
 
     def _last_words(self, name: str) -> str:
         path = self._run / f"{name}.log"
@@ -187,7 +209,10 @@ def _belongs(pid: int, name: str, directory: Path) -> bool:
         environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
     except OSError:
         return False
-    return str(directory) in command if name == "broker" else f"TRAIL_DATA={directory / name}\0" in environment
+    if name == "broker":
+        return str(directory) in command
+    mark = "TRAIL_WITNESS_DATA" if name == "witness" else "TRAIL_DATA"
+    return f"{mark}={directory / name}\0" in environment
 
 
 def _end(pid: int) -> None:

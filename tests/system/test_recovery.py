@@ -134,7 +134,9 @@ def test_a_log_and_its_checkpoints_put_back_together_are_told_by_receipts_and_re
     assert "site-701 holds a receipt for another entry" in fault.what
     stack = Stack(home)
     try:
-        with pytest.raises(TrailError, match="restored from a back-up"):
+        with pytest.raises(
+            TrailError, match=r"the witness local .* has cosigned 7 entries .* a back-up was restored"
+        ):
             stack.start()
     finally:
         stack.stop()
