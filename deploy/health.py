@@ -1,6 +1,7 @@
 """Says whether a part of the stack does its work; exit code 0 when it does, 1 with a sentence when not.
 
-``health.py broker`` asks whether JetStream has recovered all its streams; ``health.py notary`` and
+``health.py broker`` asks whether JetStream has recovered all its streams; ``health.py witness`` whether the witness
+answers from its memory; ``health.py notary`` and
 ``health.py screening`` ask whether that consumer's messages are being dealt with. A service whose consumer was
 deleted, or whose loop hangs, keeps its connection and answers every ping; its messages tell the truth.
 
@@ -16,6 +17,7 @@ import urllib.request
 from typing import Any, Final
 
 MONITOR: Final = os.environ.get("TRAIL_MONITOR", "http://127.0.0.1:8222")
+WITNESS: Final = "http://127.0.0.1:7380"
 PATIENCE: Final = 4.0  # a batch of 500 takes a tenth of this to seal
 
 
@@ -30,6 +32,13 @@ def broker_fault() -> str:
     """What is wrong with the broker; empty when JetStream answers for all its streams."""
     status = ask("/healthz")["status"]
     return "" if status == "ok" else f"the broker says {status}"
+
+
+def witness_fault() -> str:
+    """What is wrong with the witness of this container; empty when it says that it is well."""
+    with urllib.request.urlopen(WITNESS + "/health", timeout=2) as answer:  # noqa: S310 - our own address
+        status = json.load(answer)["status"]
+    return "" if status == "well" else f"the witness says {status}"
 
 
 def consumer(name: str) -> dict[str, Any] | None:
@@ -67,9 +76,16 @@ def main() -> int:
     """Look once, and say what was found."""
     part = sys.argv[1]
     try:
-        fault = fault_of(part) if part != "broker" else broker_fault()
+        match part:
+            case "broker":
+                fault = broker_fault()
+            case "witness":
+                fault = witness_fault()
+            case _:
+                fault = fault_of(part)
     except (OSError, ValueError, KeyError) as error:
-        fault = f"the broker's monitor at {MONITOR} does not answer ({error})"
+        asked = f"the witness at {WITNESS}" if part == "witness" else f"the broker's monitor at {MONITOR}"
+        fault = f"{asked} does not answer ({error})"
     print(fault or f"{part} is well")  # noqa: T201 - what `docker inspect` shows
     return 1 if fault else 0
 

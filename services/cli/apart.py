@@ -12,13 +12,13 @@ from shared.words import SourceId
 _WITHOUT_WAITING = 2.0
 
 
-def begin(directory: Path) -> None:
-    """Begin a log in a data directory, unless it holds one."""
+def begin(directory: Path, witness_url: str = "") -> None:
+    """Begin a log in a data directory, unless it holds one; its own witness will be asked at ``witness_url``."""
     if (directory / "trial.json").exists():
         home = Installation.open(directory)
         say(f"{safe(home.directory)} holds the log of {home.trial} already; nothing was changed.")
     else:
-        home = Installation.create(directory)
+        home = Installation.create(directory, witness_url=witness_url)
         say(f"[green]A log for {home.trial} has begun[/] in {safe(home.directory)}.")
     say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
 

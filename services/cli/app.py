@@ -22,6 +22,8 @@ imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere."
 shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")
 app.add_typer(imports, name="import")
 app.add_typer(shows, name="show")
+exports = typer.Typer(no_args_is_help=True, help="Take evidence out of the house.")
+app.add_typer(exports, name="export")
 receipts = typer.Typer(no_args_is_help=True, help="What a source holds against the log's operator.")
 app.add_typer(receipts, name="receipt")
 keys = typer.Typer(no_args_is_help=True, help="The log's own key.")
@@ -52,11 +54,16 @@ def up(data: Data = DEFAULT) -> None:
 
 
 @app.command()
-def init(data: Data = DEFAULT) -> None:
+def init(
+    data: Data = DEFAULT,
+    witness_url: Annotated[
+        str, typer.Option("--witness-url", help="Where this log's own witness will be asked, if it is started.")
+    ] = "",
+) -> None:
     """Begin the log of a trial whose parts are started by something else, such as Docker Compose."""
     from services.cli.apart import begin
 
-    begin(data)
+    begin(data, witness_url)
 
 
 @app.command()
@@ -167,6 +174,58 @@ def show_entry(
     from services.cli.checking import show_one_entry
 
     show_one_entry(data, index, json_=json_)
+
+
+@app.command()
+def fsck(
+    data: Data = DEFAULT,
+    broker: Broker = None,
+    tiles: Annotated[
+        str | None, typer.Option("--tiles", help="Where tiles are published, if not in the data directory.")
+    ] = None,
+    repair_tiles: Annotated[
+        bool, typer.Option("--repair-tiles", help="Make stored subtrees and tiles again from the entries.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Hold all that is kept of the log against all the rest: database, LOG, tiles, witnesses, receipts."""
+    from services.cli.fsck import check
+
+    raise typer.Exit(check(data, broker, tiles, repair_tiles=repair_tiles, json_=json_))
+
+
+@app.command()
+def witness(
+    data: Annotated[Path, typer.Option("--data", help="The witness's own directory, apart from any log's.")],
+    log: Annotated[
+        list[str] | None, typer.Option("--log", help="The key of a log to cosign for; remembered.")
+    ] = None,
+    forget: Annotated[list[str] | None, typer.Option("--forget", help="A key to trust no longer.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name, when it is begun.")] = None,
+    listen: Annotated[str, typer.Option("--listen", help="Host and port.")] = "127.0.0.1:7380",
+) -> None:
+    """Cosign another organisation's log, as long as it only grows (c2sp.org/tlog-witness)."""
+    from services.cli.witnessing import keep_witnessing
+
+    keep_witnessing(data, log or [], name, listen, forget or [])
+
+
+@exports.command("bundle")
+def export_bundle(
+    out: Annotated[Path, typer.Argument(help="The zip file to write.")],
+    data: Data = DEFAULT,
+    site: Annotated[str | None, typer.Option("--site", help="Only this site's events, like 701.")] = None,
+    participant: Annotated[str | None, typer.Option("--participant", help="Only this participant's.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="From this entry index or time on.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Up to this entry index or time.")] = None,
+    json_: Json = False,
+) -> None:
+    """Write an evidence bundle that anyone can check offline, without anything of ours."""
+    from services.cli.exporting import export_bundle
+
+    raise typer.Exit(
+        export_bundle(data, out, site=site, participant=participant, first=first, last=last, json_=json_)
+    )
 
 
 @receipts.command("save")

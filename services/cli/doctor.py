@@ -1,22 +1,29 @@
 """What is well and what is not with an installation, and what to do about it."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from nats.errors import Error as NatsError
 
+from services.audit.attesting import TROUBLES
+from services.audit.authorities import read_authorities
+from services.audit.timestamps import Timestamps, overdue
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, safe, say
 from services.cli.reading import reading
 from services.cli.stack import broker_url
 from shared.broker import connect
+from shared.policy import NONE
 from shared.words import SourceId, TrailError
 
 _LITTLE_SPACE = 500_000_000
+_COSIGNED_SOON = 1000  # entries: what a witness cosigns while a busy notary seals on
 State = Literal["well", "note", "sick"]
 _SIGNS = {"well": "[green]well[/]", "note": "[yellow]note[/]", "sick": "[red]sick[/]"}
 
@@ -32,7 +39,7 @@ class Finding:
 def examine(directory: Path, broker: str | None = None, *, json_: bool = False) -> int:
     """Look an installation over and say what to do."""
     home = Installation.open(directory)
-    findings = [*_files(home), *_log(home), *_outboxes(home), *asyncio.run(_broker(home, broker))]
+    findings = [*_files(home), *_log(home), *_outside(home), *_outboxes(home), *asyncio.run(_broker(home, broker))]
     if json_:
         as_json([asdict(finding) for finding in findings])
     else:
@@ -69,6 +76,40 @@ def _log(home: Installation) -> Iterator[Finding]:
         yield Finding(
             "note", f"{size - signed} entries wait for a checkpoint; the notary signs them when it starts"
         )
+
+
+def _outside(home: Installation) -> Iterator[Finding]:
+    """Witnesses, timestamps and tiles: how far they are, and what the notary last said of them."""
+    try:
+        policy, authorities = home.policy(), read_authorities(home.timestamping_path)
+        with reading(home) as source:
+            latest = source.checkpoints.latest()
+            signed = latest[0] if latest else 0
+            if policy is None or policy.quorum == NONE:
+                yield Finding("note", "no witness is asked; docs/witness.md says why one should be")
+            else:
+                cosigned = source.cosignatures.latest(policy)
+                state: State = "well" if signed - cosigned <= _COSIGNED_SOON else "sick"
+                yield Finding(state, f"{cosigned} of {signed} signed entries are cosigned by {policy.quorum}")
+            stamps = Timestamps(source.checkpoints.engine)
+            late = list(overdue(stamps, authorities, signed, datetime.now(UTC))) if home.clock == "system" else []
+            yield from (Finding("sick", what) for what in late)
+            if authorities.asked and not late:
+                yield Finding("well", f"{len(stamps.all())} timestamps by {len(authorities.asked)} authorities")
+    except TrailError as error:
+        yield Finding("sick", str(error))
+    yield from _troubles(home)
+
+
+def _troubles(home: Installation) -> Iterator[Finding]:
+    try:
+        told = json.loads((home.log_path.parent / TROUBLES).read_text("utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        told = []
+    for one in told:
+        yield Finding("sick", f"{one['errand']}: {one['what']} (since {one['since'][:16]})")
 
 
 def _outboxes(home: Installation) -> Iterator[Finding]:
