@@ -36,6 +36,7 @@ class Stack:
         self._lock = _lock(self._run / "stack.lock")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
+        self._offsets: dict[str, int] = {}  # where in its log a process's present run begins
         self._quick: dict[str, int] = {}
         self.patience = _MAX_QUICK
         self._ports = {name: _remembered_port(self._run / f"{name}.json") for name in ("broker", "witness")}
@@ -57,8 +58,12 @@ class Stack:
         Raises TrailError with the failing process's own last words.
         """
         self._end_leftovers()
-        for name in self._names:
-            self._start(name)
+        # The notary asks the witness before it seals anything; what does not wait for each other starts together.
+        for together in (self._names[:-2], self._names[-2:]):
+            for name in together:
+                self._spawn(name)
+            for name in together:
+                self._wait_ready(name)
         (self._run / "broker.json").write_text(
             json.dumps({"url": self.url, "port": self._ports["broker"]}), "utf-8"
         )
@@ -78,7 +83,8 @@ class Stack:
                 raise TrailError(f"{name} does not stay up: {self._last_words(name)}")
             self._say(f"{name} ended (exit code {process.returncode}); starting it again")
             try:
-                self._start(name)
+                self._spawn(name)
+                self._wait_ready(name)
             except TrailError as error:  # counted as another quick end, next time
                 self._say(str(error))
 
@@ -97,7 +103,7 @@ class Stack:
         (self._run / "processes.json").unlink(missing_ok=True)
         os.close(self._lock)
 
-    def _start(self, name: str) -> None:
+    def _spawn(self, name: str) -> None:
         if name == "broker":
             command, environment = self._broker_command(), dict(os.environ)
         else:
@@ -105,7 +111,7 @@ class Stack:
             environment = self._witness_environment() if name == "witness" else self._environment(name)
         log_path = self._run / f"{name}.log"
         with log_path.open("ab") as log:
-            offset = log.tell()
+            self._offsets[name] = log.tell()
             self._processes[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -116,14 +122,14 @@ class Stack:
             )
         self._started[name] = time.monotonic()
         self._remember_processes()
-        self._wait_ready(name, log_path, offset)
 
-    def _wait_ready(self, name: str, log_path: Path, offset: int) -> None:
+    def _wait_ready(self, name: str) -> None:
+        log_path = self._run / f"{name}.log"
         marker = b"Server is ready" if name == "broker" else b'"event": "ready"'
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
             with log_path.open("rb") as log:
-                log.seek(offset)
+                log.seek(self._offsets[name])
                 if marker in log.read():
                     return
             if self._processes[name].poll() is not None:
@@ -178,7 +184,8 @@ class Stack:
 
     def _last_words(self, name: str) -> str:
         path = self._run / f"{name}.log"
-        for line in reversed(path.read_text("utf-8", errors="replace").splitlines()):
+        lines = path.read_bytes()[self._offsets[name] :].decode(errors="replace").splitlines()
+        for line in reversed(lines):
             try:
                 said = json.loads(line)
             except ValueError:

@@ -42,7 +42,8 @@ def test_overdue_receipts_are_alarmed_and_their_events_sent_again(
         return sent
 
     try:
-        stack._start("broker")
+        stack._spawn("broker")
+        stack._wait_ready("broker")
         with capture_logs() as said:
             sent = asyncio.run(wait_in_vain())
     finally:

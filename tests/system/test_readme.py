@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -41,9 +42,16 @@ def trial(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_commands_of_the_readme_run_in_their_order(trial: Path) -> None:
     block = next(block for block in commands() if any(line.startswith("trail submit") for line in block))
-    for line in [*block, "trail verify my-trial"]:
+    (bundle,) = (block for block in commands() if any(line.startswith("trail export") for line in block))
+    (trial / "services").symlink_to(ROOT / "services")
+    for line in [*block, "trail verify my-trial", *bundle]:
         done = subprocess.run(
-            line.split(), cwd=trial, env=os.environ | {"PATH": PATH}, capture_output=True, text=True, check=False
+            shlex.split(line),
+            cwd=trial,
+            env=os.environ | {"PATH": PATH},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert ["trail verify my-trial"] in commands()
@@ -61,7 +69,10 @@ def test_the_readmes_client_is_the_one_that_is_tested() -> None:
     assert example == (ROOT / "examples" / "hello.mjs").read_text("utf-8")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/sites.md", "docs/formats.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CHANGELOG.md", *sorted(str(one.relative_to(ROOT)) for one in (ROOT / "docs").glob("*.md"))],
+)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
