@@ -40,7 +40,7 @@ _COSIGNATURES: Final = Table(
     Column("time", Integer, nullable=False),
     Column("line", Text, nullable=False),
 )
-for _verb in ("UPDATE",):
+for _verb in ("UPDATE", "DELETE"):
     event.listen(
         _COSIGNATURES,
         "after_create",

@@ -73,9 +73,11 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._engine = sqlite(path)
         _METADATA.create_all(self._engine)
+        self._reader = sqlite(path, read_only=True)  # takes no lock, so that no stranger's request holds up a log's
 
     def close(self) -> None:
         """Let go of the file."""
+        self._reader.dispose()
         self._engine.dispose()
 
     def trust(self, keys: Iterable[NoteKey]) -> None:
@@ -92,7 +94,7 @@ class Store:
 
     def trusted(self) -> dict[str, tuple[NoteKey, ...]]:
         """The keys of every log, by its origin."""
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             vkeys = connection.execute(select(_LOGS.c.vkey).order_by(_LOGS.c.vkey)).scalars().all()
         found: dict[str, tuple[NoteKey, ...]] = {}
         for key in map(NoteKey.parse, vkeys):
@@ -119,17 +121,17 @@ class Store:
 
     def has_cosigned(self) -> bool:
         """Whether any checkpoint was ever cosigned from here."""
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             return connection.execute(select(_HEADS.c.origin).limit(1)).first() is not None
 
     def head(self, origin: str) -> Head:
         """The head that was last cosigned for a log."""
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             return _head(connection, origin)
 
     def counts(self) -> Counter[tuple[str, Evidence]]:
         """How many pieces of evidence of a kind are kept against a log, by its origin and the kind."""
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             rows = connection.execute(
                 select(_FORKS.c.origin, _FORKS.c.kind, func.count()).group_by(_FORKS.c.origin, _FORKS.c.kind)
             )
@@ -137,7 +139,7 @@ class Store:
 
     def kept(self, origin: str) -> list[Kept]:
         """The evidence against a log, in the order in which it came."""
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             rows = connection.execute(select(_FORKS).where(_FORKS.c.origin == origin).order_by(_FORKS.c.time))
             return [Kept(Evidence(row.kind), row.note, row.cosigned, row.old, row.proof, row.time) for row in rows]
 

@@ -274,7 +274,7 @@ def test_whatever_races_the_steps_that_were_cosigned_are_one_path(tmp_path: Path
         def submit(step: int) -> None:
             with httpx.Client(base_url=url, trust_env=False) as client:
                 old, size = 0, step
-                while old < 200:
+                while old < 100:
                     answer = post(client, CHAIN.body(old, size))
                     if answer.status_code == 200:
                         steps.append((old, size))
@@ -282,11 +282,11 @@ def test_whatever_races_the_steps_that_were_cosigned_are_one_path(tmp_path: Path
                     else:
                         assert answer.status_code == 409
                         old = int(answer.text)
-                    size = min(old + step, 200)
+                    size = min(old + step, 100)
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(submit, (1, 1, 2, 3))) == [None] * 4
-    assert sorted(new for _, new in steps) == [*sorted(old for old, _ in steps)[1:], 200]
+    assert sorted(new for _, new in steps) == [*sorted(old for old, _ in steps)[1:], 100]
 
 
 def test_time_never_goes_back_with_the_clock(tmp_path: Path) -> None:
@@ -314,6 +314,28 @@ def test_a_witness_goes_on_where_it_stopped_with_the_logs_it_was_given(tmp_path:
     assert again.add(Chain(leaves(40), new_key).body(30, 40)).status == 200, "the log has rotated its key"
     assert again.add(Chain(leaves(9), LOG, "other.example/log").body(0, 9)).status == 200, "each log has its head"
     again.close()
+
+
+def test_a_key_that_was_stolen_is_trusted_no_longer_and_its_log_goes_on(tmp_path: Path) -> None:
+    new_key = SigningKey.from_seed(b"n" * 32)
+    witness = Witness.at(tmp_path, None, [LOG_KEY])
+    assert witness.add(CHAIN.body(0, 20)).status == 200
+    witness.close()
+    for forget in ([LOG_KEY], []):
+        again = Witness.at(tmp_path, None, [NoteKey(ORIGIN, new_key.public)], forget)
+        assert again.add(CHAIN.body(20, 30)).status == 403
+        assert again.add(Chain(FORK.leaves, new_key).body(20, 30)).status == 422
+        again.close()
+
+
+def test_a_key_that_is_added_while_a_witness_runs_is_trusted_at_once(tmp_path: Path) -> None:
+    new_key = SigningKey.from_seed(b"n" * 32)
+    running = Witness.at(tmp_path, None, [LOG_KEY])
+    rotated = Chain(CHAIN.leaves, new_key).body(0, 20)
+    assert running.add(rotated).status == 403
+    Witness.at(tmp_path, None, [NoteKey(ORIGIN, new_key.public)]).close()
+    assert running.add(rotated).status == 200
+    running.close()
 
 
 def test_a_witness_keeps_its_name(tmp_path: Path) -> None:
@@ -361,6 +383,17 @@ def test_a_first_start_that_was_interrupted_is_finished_by_the_next(tmp_path: Pa
     (tmp_path / "witness.json").unlink()
     witness = Witness.at(tmp_path, None, [LOG_KEY])
     assert witness.key.public == public
+    witness.close()
+
+
+def test_what_is_not_signed_by_the_log_waits_for_no_lock(tmp_path: Path) -> None:
+    """Else strangers could keep the log's own checkpoints waiting, or be kept waiting by another process."""
+    witness = Witness.at(tmp_path, None, [LOG_KEY])
+    other = sqlite(tmp_path / "witness.sqlite")
+    with other.begin():
+        assert [witness.add(body).status for body in (b"", STRANGER.body(0, 20))] == [400, 403]
+        assert witness.health()["logs"] == {ORIGIN: 0}
+    other.dispose()
     witness.close()
 
 

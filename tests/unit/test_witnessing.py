@@ -326,6 +326,25 @@ def test_a_witness_at_no_usable_url_is_told_and_holds_up_nobody(notary: Notary, 
     assert "cannot be asked" in witnessing.troubles["w"].what
 
 
+def test_a_slow_witness_holds_up_no_other(notary: Notary) -> None:
+    notary.sign(20)
+    other_was_asked = threading.Event()
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        assert other_was_asked.wait(60)
+        says(200, cosigned("w1.example", W1, now()))(request)
+
+    def quick(request: BaseHTTPRequestHandler) -> None:
+        other_was_asked.set()
+        says(200, cosigned("w2.example", LOG, now()))(request)
+
+    with scripted(slow) as (first, _), scripted(quick) as (second, _):
+        other = NoteKey("w2.example", LOG.public, COSIGNATURE).vkey()
+        witnessing = notary.witnessing(policy_of(("slow", W1_KEY.vkey(), first), ("quick", other, second)))
+        witnessing.collect()
+    assert (witnessing.troubles, len(notary.cosignatures.of(20))) == ({}, 2)
+
+
 def test_an_answer_may_bring_more_than_was_asked_for(notary: Notary) -> None:
     """A witness with several keys, or one that is asked through another; only the policy's key counts."""
     notary.sign(20)
