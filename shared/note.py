@@ -22,6 +22,7 @@ COSIGNATURE: Final = 0x04
 """A timestamped cosignature/v1 of a checkpoint (c2sp.org/tlog-cosignature): what a witness signs with."""
 
 _SIGNATURE_LINE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _NAME: Final = re.compile(r"[^\s+]+")
 
 
@@ -113,6 +114,8 @@ def split_note(note: str) -> tuple[str, list[tuple[str, str]]]:
     text, separator, signatures = note.rpartition("\n\n")
     if not separator or not signatures.endswith("\n"):
         raise EvidenceError("the note has no signature block")
+    if _CONTROL.search(note):
+        raise EvidenceError("the note holds a control character other than line feeds")
     lines = []
     for line in signatures[:-1].split("\n"):
         match = _SIGNATURE_LINE.fullmatch(line)

@@ -79,7 +79,9 @@ def test_a_note_is_its_text_an_empty_line_and_a_signature_line() -> None:
 @pytest.mark.parametrize("at", range(0, len(TEXT) - 1, 7))
 def test_a_changed_text_is_refused(at: int) -> None:
     changed = TEXT[:at] + chr(ord(TEXT[at]) ^ 1) + TEXT[at + 1 :]
-    assert_refused(f"{changed}\n{SIGNATURE}", "the signature of PeterNeumann", NoteKey.parse(NEUMANN))
+    assert_refused(
+        f"{changed}\n{SIGNATURE}", "the signature of PeterNeumann|control character", NoteKey.parse(NEUMANN)
+    )
 
 
 def test_a_key_is_matched_by_its_id_as_well_as_its_name() -> None:
@@ -114,7 +116,7 @@ def test_the_text_ends_at_the_last_empty_line() -> None:
     text = f"a\n\n{line(ORIGIN, LOG.id + KEY.private.sign(b'a'))}b\n"
     assert open_note(sign_note(text, ORIGIN, KEY), LOG) == text
     smuggled = sign_note("a\n", ORIGIN, KEY) + "\nb\n"
-    assert_refused(smuggled, "malformed signature line")
+    assert_refused(smuggled, "malformed signature line|control character")
     assert_refused(sign_note("a\n", ORIGIN, KEY) + "\n" + line("w", bytes(68)), "not signed by")
 
 
@@ -138,8 +140,8 @@ def test_the_text_ends_at_the_last_empty_line() -> None:
 )
 def test_a_malformed_signature_line_rejects_the_note_even_beside_a_good_one(malformed: str) -> None:
     good = line(ORIGIN, LOG.id + KEY.private.sign(b"x\n"))
-    assert_refused("x\n\n" + good + malformed, "malformed signature line")
-    assert_refused("x\n\n" + malformed + good, "malformed signature line")
+    assert_refused("x\n\n" + good + malformed, "malformed signature line|control character")
+    assert_refused("x\n\n" + malformed + good, "malformed signature line|control character")
 
 
 @pytest.mark.parametrize(
@@ -202,3 +204,15 @@ def test_an_events_signature_is_no_checkpoints() -> None:
     raw = base64.b64decode(KEY.sign_event(CHECKPOINT.text().encode()))
     with pytest.raises(EvidenceError, match="is broken"):
         open_checkpoint(CHECKPOINT.text() + "\n" + line(ORIGIN, LOG.id + raw), LOG)
+
+
+@pytest.mark.parametrize("character", ["\t", "\x00", "\r", "\x1f"])
+def test_a_text_with_a_control_character_is_no_note(character: str) -> None:
+    assert_refused(sign_note(f"a{character}b\n", ORIGIN, KEY), "control character")
+
+
+def test_an_extension_line_of_a_checkpoint_is_carried_and_an_empty_one_refused() -> None:
+    carried = sign_note(CHECKPOINT.text() + "more\n", ORIGIN, KEY)
+    assert open_checkpoint(carried, LOG) == CHECKPOINT
+    with pytest.raises(EvidenceError):
+        open_checkpoint(sign_note(CHECKPOINT.text() + "\n", ORIGIN, KEY), LOG)
