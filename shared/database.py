@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import DDL, Engine, Table, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 
@@ -33,3 +33,15 @@ def sqlite(path: Path, *, read_only: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def append_only(table: Table, told: str) -> Table:
+    """Have the database itself refuse to change or delete rows of a table, with these words.
+
+    Whoever owns the database can take that away again; what then shows it is kept elsewhere.
+    """
+    for verb in ("UPDATE", "DELETE"):
+        trigger = f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+        refusal = DDL(f"{trigger} BEGIN SELECT RAISE(ABORT, '{told}'); END")  # type: ignore[no-untyped-call]
+        event.listen(table, "after_create", refusal)
+    return table

@@ -24,8 +24,9 @@ from services.audit.cosignatures import Cosignatures
 from services.audit.log import Log
 from services.audit.publishing import Publisher
 from services.audit.tile_store import store_at
-from services.audit.timestamping import Timestamper, Trouble
+from services.audit.timestamping import Timestamper
 from services.audit.timestamps import Timestamps
+from services.audit.trouble import Trouble
 from services.audit.witnessing import Witnessing
 from shared.checkpoint import read_checkpoint
 from shared.moments import stamp

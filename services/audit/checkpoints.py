@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from shared.database import sqlite
+from shared.database import append_only, sqlite
 from shared.words import EvidenceError, TrailError
 
 _METADATA: Final = MetaData()
@@ -21,6 +21,7 @@ _CHECKPOINTS: Final = Table(
     Column("follows", Integer, nullable=False, unique=True),
     Column("note", Text, nullable=False),
 )
+append_only(_CHECKPOINTS, "checkpoints are only ever added")
 
 
 class Checkpoints:

@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
-    DDL,
     Column,
     Engine,
     Integer,
@@ -17,7 +16,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    event,
     func,
     inspect,
     select,
@@ -27,6 +25,7 @@ from sqlalchemy.exc import DatabaseError
 
 from services.audit.anchors import Anchor
 from shared.checkpoint import open_cosignature
+from shared.database import append_only
 from shared.note import NoteKey
 from shared.policy import Policy
 from shared.words import EvidenceError
@@ -40,15 +39,7 @@ _COSIGNATURES: Final = Table(
     Column("time", Integer, nullable=False),
     Column("line", Text, nullable=False),
 )
-for _verb in ("UPDATE", "DELETE"):
-    event.listen(
-        _COSIGNATURES,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER cosignatures_no_{_verb.lower()} BEFORE {_verb} ON cosignatures "
-            "BEGIN SELECT RAISE(ABORT, 'cosignatures are only ever added'); END"
-        ),
-    )
+append_only(_COSIGNATURES, "cosignatures are only ever added")
 
 
 class Cosignatures:

@@ -5,7 +5,6 @@ Nothing here may hold up sealing: what goes wrong with an authority is remembere
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.audit.anchors import TOLERANCE
 from services.audit.authorities import Authority, Timestamping
 from services.audit.timestamps import Timestamp, Timestamps, stamped_size, verify_token
+from services.audit.trouble import Trouble
 from shared.moments import instant, stamp
 from shared.words import EvidenceError, TrailError
 
@@ -62,14 +62,6 @@ def _post(url: str, query: bytes, client: httpx.Client) -> bytes:
             if time.monotonic() > deadline:  # the client's timeout begins anew with every chunk
                 raise TrailError(f"took longer than {PATIENCE:g} seconds over its answer")
     return answer
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What is wrong with an authority, and since when (aware)."""
-
-    since: datetime
-    what: str
 
 
 class Timestamper:

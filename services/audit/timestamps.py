@@ -15,7 +15,6 @@ from typing import Any, Final
 from cryptography.x509 import Certificate
 from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
 from sqlalchemy import (
-    DDL,
     Column,
     Engine,
     Integer,
@@ -25,7 +24,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    event,
     insert,
     inspect,
     select,
@@ -33,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from services.audit.authorities import Timestamping
+from shared.database import append_only
 from shared.moments import instant, stamp
 from shared.words import EvidenceError
 
@@ -46,15 +45,7 @@ _TIMESTAMPS: Final = Table(
     Column("time", String(27), nullable=False),
     Column("token", LargeBinary, nullable=False),
 )
-for _verb in ("UPDATE", "DELETE"):
-    event.listen(
-        _TIMESTAMPS,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER timestamps_no_{_verb.lower()} BEFORE {_verb} ON timestamps "
-            "BEGIN SELECT RAISE(ABORT, 'timestamps are only ever added'); END"
-        ),
-    )
+append_only(_TIMESTAMPS, "timestamps are only ever added")
 
 _ALL: Final = select(_TIMESTAMPS)
 

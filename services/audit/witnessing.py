@@ -18,7 +18,7 @@ import httpx
 from services.audit.anchors import TOLERANCE
 from services.audit.checkpoints import Checkpoints
 from services.audit.cosignatures import Cosignatures
-from services.audit.timestamping import Trouble
+from services.audit.trouble import Trouble
 from shared.checkpoint import Cosignature, open_cosignature, read_checkpoint
 from shared.merkle import Tree
 from shared.note import signatures_of, split_note

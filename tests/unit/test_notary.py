@@ -298,6 +298,14 @@ def test_the_database_itself_rejects_changes_to_what_is_sealed(office: Office, s
     assert office.verify().good
 
 
+@pytest.mark.parametrize("statement", ["UPDATE checkpoints SET note = ''", "DELETE FROM checkpoints"])
+def test_the_database_itself_rejects_changes_to_signed_checkpoints(office: Office, statement: str) -> None:
+    connection = sqlite3.connect(office.directory / "checkpoints" / "checkpoints.sqlite")
+    with pytest.raises(sqlite3.IntegrityError, match="checkpoints are only ever added"):
+        connection.execute(statement)
+    connection.close()
+
+
 def test_a_reader_beside_the_notary_changes_nothing(office: Office) -> None:
     path = office.directory / "audit" / "log.sqlite"
     log = Log.at(path, read_only=True)

@@ -69,9 +69,8 @@ def copy(original: Path, tmp_path: Path) -> Path:
         (tmp_path / part).parent.mkdir()
         with sqlite3.connect(original / part) as source, sqlite3.connect(tmp_path / part) as target:
             source.backup(target)
-    with sqlite3.connect(tmp_path / "audit" / "log.sqlite") as database:
-        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            database.execute(f"DROP TRIGGER {name}")
+            for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                target.execute(f"DROP TRIGGER {name}")
     return tmp_path
 
 
