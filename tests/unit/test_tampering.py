@@ -19,6 +19,7 @@ from shared.merkle import Frontier
 from shared.note import NoteKey
 from shared.words import EvidenceError
 from tests.inprocess import LOG_KEY, TRIAL, InProcess, seeded_key
+from tests.owner import copy_of
 
 ENTRIES = 200
 SEED = 20260304
@@ -65,13 +66,7 @@ def heads(original: Path) -> list[tuple[int, int, str]]:
 @pytest.fixture
 def copy(original: Path, tmp_path: Path) -> Path:
     """A copy of the log whose owner has dropped the triggers, as a database's owner can."""
-    for part in ("audit/log.sqlite", "checkpoints/checkpoints.sqlite"):
-        (tmp_path / part).parent.mkdir()
-        with sqlite3.connect(original / part) as source, sqlite3.connect(tmp_path / part) as target:
-            source.backup(target)
-            for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                target.execute(f"DROP TRIGGER {name}")
-    return tmp_path
+    return copy_of(original, tmp_path)
 
 
 def verify_rows(rows: list[Row], heads: list[tuple[int, int, str]]) -> Report:

@@ -17,6 +17,7 @@ from shared.entry import leaf_hash
 from shared.merkle import Frontier, check_consistency, root_from_inclusion
 from shared.words import EvidenceError, LeafHash, LogIndex
 from tests.notary import START, Office
+from tests.owner import copy_of
 
 
 @pytest.mark.parametrize(
@@ -117,14 +118,7 @@ def test_every_proof_from_stored_subtrees_holds_in_every_signed_tree(office: Off
 @pytest.fixture
 def directory(office: Office, tmp_path: Path) -> Path:
     """A copy of the log, its triggers dropped, as a database's owner can."""
-    for part in ("audit/log.sqlite", "checkpoints/checkpoints.sqlite"):
-        (tmp_path / part).parent.mkdir()
-        with sqlite3.connect(office.directory / part) as source, sqlite3.connect(tmp_path / part) as target:
-            source.backup(target)
-    with sqlite3.connect(tmp_path / "audit" / "log.sqlite") as database:
-        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            database.execute(f"DROP TRIGGER {name}")
-    return tmp_path
+    return copy_of(office.directory, tmp_path)
 
 
 def test_subtrees_that_are_missing_are_made_again_from_the_entries(office: Office, directory: Path) -> None:
