@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
-.PHONY: demo test test-all check bench setup clean
+.PHONY: demo test test-all check bench strangers setup clean
 
 demo: setup  ## run a whole synthetic study through the real stack, verify it, replay it
 	$(BIN)/trail demo
@@ -24,6 +24,12 @@ check: setup  ## style, types, import rules
 
 bench: setup  ## each figure beside its floor, in one run
 	$(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tests.benchmarks.million
+
+strangers: setup  ## what the tests need to let implementations that were not written here check us
+	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \
+	  test -x "$$(command -v $$uv)" || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION); \
+	  $$uv sync --quiet --locked --inexact --group conformance --python $(BIN)/python
 
 setup: $(READY)
 
