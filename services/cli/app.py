@@ -124,9 +124,22 @@ def verify(
     data: Data = DEFAULT,
     log_key: LogKeyText = None,
     policy: PolicyFile = None,
+    hashes_only: Annotated[
+        bool, typer.Option("--hashes-only", help="Only hashes, links and signed roots, on all cores.")
+    ] = False,
+    remember: Annotated[
+        Path | None,
+        typer.Option("--remember", help="With --hashes-only: your own file of how far it was verified before."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Recompute every hash, link, tree head, signature, ruling and sequence; ask for witnesses and timestamps."""
+    if hashes_only:
+        from services.cli.hashing import verify_hashes_only
+
+        raise typer.Exit(verify_hashes_only(target or data, log_key, remember, json_=json_))
+    if remember is not None:
+        raise TrailError("--remember goes with --hashes-only: rulings depend on everything before them")
     from services.cli.checking import verify_directory
 
     raise typer.Exit(verify_directory(target or data, log_key, policy, json_=json_))
