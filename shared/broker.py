@@ -35,6 +35,10 @@ MAX_MESSAGE_BYTES: Final = 131_072  # above what admission allows, so that a sli
 CONNECT_TIMEOUT: Final = 10.0
 
 
+class BrokerError(TrailError):
+    """The broker does not take something now; it may later."""
+
+
 def _build_message(
     self: Client, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
 ) -> Msg:
@@ -179,7 +183,7 @@ async def connect(url: str, name: str, **options: Any) -> Client:
 async def provision(js: JetStreamContext, topology: Topology, consumers: Mapping[str, str]) -> None:
     """Declare the trial's streams and ``consumers`` (name -> stream). Run by one process, before the others.
 
-    Raises TrailError when the broker refuses, for instance because a stream of the name holds another trial.
+    Raises BrokerError when the broker refuses, for instance because a stream of the name holds another trial.
     """
     try:
         for config in topology.streams():
@@ -195,13 +199,13 @@ async def provision(js: JetStreamContext, topology: Topology, consumers: Mapping
             except NotFoundError:
                 await js.add_consumer(stream, consumer(name))
     except NatsError as error:
-        raise TrailError(f"the broker refused to set up the trial's streams: {error}") from error
+        raise BrokerError(f"the broker refused to set up the trial's streams: {error}") from error
 
 
 async def publish_batch(client: Client, messages: list[tuple[str, bytes, dict[str, str]]], batch_id: str) -> None:
     """Store messages in a stream all or nothing, with one sync (NATS ADR-50); at most 1,000 at once.
 
-    Raises TrailError with the broker's answer when it refuses, NatsError when it does not answer.
+    Raises BrokerError with the broker's answer when it refuses, NatsError when it does not answer.
     """
     for at, (subject, payload, headers) in enumerate(messages, 1):
         marked = {**headers, "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(at)}
@@ -213,4 +217,4 @@ async def publish_batch(client: Client, messages: list[tuple[str, bytes, dict[st
             )
             reply = json.loads(answer.data)
             if "error" in reply:
-                raise TrailError(f"the broker refused a batch: {reply['error'].get('description')}")
+                raise BrokerError(f"the broker refused a batch: {reply['error'].get('description')}")

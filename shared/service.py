@@ -4,7 +4,8 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 from faststream import FastStream
@@ -99,6 +100,18 @@ async def raw_batch(message: StreamMessage[Any]) -> Any:
     return message.body
 
 
+class _Outlet:
+    """Standard error, where a full disk costs lines of the log and nothing else."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 def run(build: Callable[[], Service]) -> int:
     """Run a service until it is told to stop; returns the process's exit code."""
     structlog.configure(
@@ -108,7 +121,7 @@ def run(build: Callable[[], Service]) -> int:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Outlet())),
     )
     logging.getLogger("nats").setLevel(logging.ERROR)
     log = structlog.get_logger("service")

@@ -21,12 +21,12 @@ from services.audit.admission import arrival_of
 from services.audit.attesting import Attesting, Outsiders
 from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
-from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, Topology, provision
+from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, BrokerError, Topology, provision
 from shared.entry import Arrival
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
 from shared.signing import Keyring
-from shared.words import EvidenceError, TrailError
+from shared.words import EvidenceError
 
 _log = structlog.get_logger("audit")
 RETRY_AFTER = 1.0
@@ -95,7 +95,7 @@ class AuditService:
                 async with self._one_at_a_time:
                     await self._seal_in_order(messages)
                 await message.ack()
-            except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
+            except (SQLAlchemyError, OSError, NatsError, TimeoutError, BrokerError) as error:
                 # Nothing is lost, and later messages wait their turn: the same batch is tried until it is sealed.
                 _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
                 with suppress(NatsError, OSError):
@@ -158,11 +158,7 @@ class AuditService:
                     async with self._one_at_a_time:
                         await self._seal([], tick=True)
                 await self._provision()
-            except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
-                _log.warning("housekeeping will be tried again", error=str(error))
-            except EvidenceError as error:
-                self._stop_for(error)
-            except TrailError as error:  # the broker refused; it may take it later
+            except (SQLAlchemyError, OSError, NatsError, TimeoutError, BrokerError) as error:
                 _log.warning("housekeeping will be tried again", error=str(error))
             except Exception as error:
                 self._stop_for(error)

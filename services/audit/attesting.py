@@ -8,7 +8,7 @@ under our key stops the notary.
 import json
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,27 +187,33 @@ class _Troubles:
         self._path = path
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, Trouble]] = {}
+        self._written = "[]"
         self._path.unlink(missing_ok=True)
 
     def put(self, errand: str, troubles: Mapping[str, Trouble]) -> None:
         with self._lock:
             before = self._known.get(errand, {})
             now = {name: before[name] if _same(before.get(name), one) else one for name, one in troubles.items()}
-            if now == before:
-                return
             self._known[errand] = now
             for name in now.keys() - before.keys():
                 _log.warning(
                     "an errand outside fails and is tried again", errand=errand, who=name, error=now[name].what
                 )
-            told = [
-                {"errand": one, "who": name, "since": stamp(trouble.since), "what": trouble.what}
-                for one, all_ in sorted(self._known.items())
-                for name, trouble in sorted(all_.items())
-            ]
+            self._write()
+
+    def _write(self) -> None:
+        told = [
+            {"errand": errand, "who": name, "since": stamp(trouble.since), "what": trouble.what}
+            for errand, all_ in sorted(self._known.items())
+            for name, trouble in sorted(all_.items())
+        ]
+        text = json.dumps(told, indent=2)
+        if text != self._written:
             draft = self._path.with_suffix(".new")
-            draft.write_text(json.dumps(told, indent=2), "utf-8")
-            draft.replace(self._path)
+            with suppress(OSError):  # a full disk must not end an errand: written when there is room again
+                draft.write_text(text, "utf-8")
+                draft.replace(self._path)
+                self._written = text
 
 
 def _same(before: Trouble | None, now: Trouble) -> bool:

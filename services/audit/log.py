@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     Connection,
@@ -19,20 +18,19 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    event,
     func,
     insert,
     select,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from services.audit.admission import Reading, kept_body, ref_of
 from services.audit.register import Register, read_register, register_rows
 from services.audit.sealing import Batch, Tail
 from services.audit.subtrees import Subtrees, subtrees_table
 from services.audit.tiles import WIDTH, Edge
-from shared.database import sqlite
+from shared.database import append_only, sqlite
 from shared.entry import Entry, leaf_hash, read_entry
 from shared.envelope import read_envelope
 from shared.merkle import Tree
@@ -55,15 +53,7 @@ _REGISTER: Final = Table(
     Column("value", Text, nullable=False),
 )
 for _table in (_ENTRIES, _SUBTREES):
-    for _verb in ("UPDATE", "DELETE"):
-        event.listen(
-            _table,
-            "after_create",
-            DDL(  # type: ignore[no-untyped-call]
-                f"CREATE TRIGGER {_table.name}_no_{_verb.lower()} BEFORE {_verb} ON {_table.name} "
-                f"BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
-            ),
-        )
+    append_only(_table, "the log is append-only")
 
 # One statement text each, so that SQLAlchemy compiles it once.
 _INSERT: Final = insert(_ENTRIES)
@@ -156,6 +146,7 @@ class Log:
 
         If we die before the commit, nothing has happened, and the intake delivers the same messages again;
         if we die after it, the intake cursor among the register's rows says that they are dealt with.
+        Raises EvidenceError when somebody else has written entries there.
         """
         rows = [
             {"idx": entry.index, "ref": ref, "entry": entry.raw}
@@ -169,7 +160,7 @@ class Log:
         self._edge = None  # grown below; known again once that is committed
         with self.engine.begin() as connection:
             if rows:
-                connection.execute(_INSERT, rows)
+                _insert(connection, rows)
                 self.subtrees.add(connection, edge.grow(entry.leaf for entry in batch.entries))
             if saved:
                 statement = upsert(_REGISTER)
@@ -293,6 +284,16 @@ class LogHistory:
         with self._log.engine.connect() as connection:
             raw = connection.execute(_ONE, {"idx": index}).scalar()
         return None if raw is None else leaf_hash(raw).hex()
+
+
+def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    try:
+        connection.execute(_INSERT, rows)
+    except IntegrityError:
+        raise EvidenceError(
+            f"entry {rows[0]['idx']} or one behind it is in the database already, and not sealed by this notary: "
+            "another notary, or somebody else, writes there. Stop them, and see with `trail verify` what they wrote"
+        ) from None
 
 
 def _as_bytes(index: int, stored: object) -> bytes:

@@ -7,9 +7,9 @@ from nats.aio.client import Client
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log
-from shared.broker import BATCH, CHECKPOINT_HEADER, Topology, encode_note, publish_batch
+from shared.broker import BATCH, CHECKPOINT_HEADER, BrokerError, Topology, encode_note, publish_batch
 from shared.entry import Entry
-from shared.words import EvidenceError, TrailError
+from shared.words import EvidenceError
 
 
 class Mirror:
@@ -39,7 +39,7 @@ class Mirror:
             for at in range(0, len(entries), BATCH):  # the broker takes at most 1,000 at once
                 part = entries[at : at + BATCH]
                 await self._send(part, note if at + BATCH >= len(entries) else "")
-        except TrailError:
+        except BrokerError:
             # Somebody else's message stands where ours belongs, or an earlier try had arrived after all.
             await self.catch_up()
 

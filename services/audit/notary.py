@@ -66,9 +66,10 @@ class Notary:
         self._clock = clock
         with ExitStack() as held:  # a start that fails gives back what it took
             held.callback(os.close, _lease(directory))
-            self.log = Log.at(directory / "log.sqlite")
+            entries, checkpoints = directory / "log.sqlite", directory.parent / "checkpoints" / "checkpoints.sqlite"
+            self.log = Log.at(entries)
             held.callback(self.log.close)
-            self.checkpoints = Checkpoints.at(directory.parent / "checkpoints" / "checkpoints.sqlite")
+            self.checkpoints = Checkpoints.at(checkpoints)
             held.callback(self.checkpoints.close)
             self._checker = SignatureChecker()
             held.callback(self._checker.close)
@@ -76,6 +77,8 @@ class Notary:
             self._register = Register(trial)
             self._signed = 0
             self._note = ""
+            self._in_doubt = False
+            self._files = {path: _file_at(path) for path in (entries, checkpoints)}
             self._load()
             self._recover()
             self._held = held.pop_all()
@@ -105,18 +108,22 @@ class Notary:
     def seal(self, arrivals: Sequence[Arrival], *, tick: bool = False) -> Sealed:
         """Seal messages, in intake order, and if asked a tick before them.
 
-        When the database fails, nothing is sealed, the register is read again, and the error goes to the
-        caller, who will be given the same messages again.
+        When the database fails, nothing is sealed, and the error goes to the caller, who will be given the same
+        messages again. Raises EvidenceError when somebody else has written to the log or taken it away.
         """
+        self._check_files()
+        if self._in_doubt:
+            self._look_again()
         if self.size > self._signed:
             self._sign()  # signing the last batch failed; nothing is added before it is made good
         # So that the other core has something to do while this one reads.
-        signature_holds = self._checker.begin(self._register, arrivals)
+        register = self._register.copy()
+        signature_holds = self._checker.begin(register, arrivals)
         readings = [read_arrival(arrival) for arrival in arrivals]
         history = LogHistory(self.log, readings)
         sealing = Sealing(
             self._tail,
-            self._register,
+            register,
             history,
             keyring=self._keyring,
             now=self._clock(),
@@ -127,12 +134,12 @@ class Notary:
             if tick:
                 sealing.tick()
             sealing.add(readings)
-            self._register.remember_signed(self._signed)
-            self.log.append(sealing.batch, self._register)
+            register.remember_signed(self._signed)
+            self.log.append(sealing.batch, register)
         except BaseException:
-            self._load()
+            self._in_doubt = True  # a database whose commit failed may have committed all the same
             raise
-        self._tail = sealing.batch.tail
+        self._tail, self._register = sealing.batch.tail, register
         if self.size > self._signed:
             self._sign()
         note, batch = self._note, sealing.batch
@@ -175,6 +182,26 @@ class Notary:
         self._tail = self.log.tail()
         self._register = self.log.register(self.trial)
 
+    def _look_again(self) -> None:
+        """See what a failed batch has left in the database."""
+        self._load()
+        if (self.checkpoints.latest() or (0, "")) != (self._signed, self._note):
+            raise EvidenceError(
+                "a checkpoint was signed that is not this notary's: another notary writes this log. Stop both, and "
+                "compare them with `trail verify`"
+            )
+        self._recover()
+        self._in_doubt = False
+
+    def _check_files(self) -> None:
+        """A database that was deleted can still be written to, and is gone when we stop."""
+        for path, known in self._files.items():
+            if _file_at(path) != known:
+                raise EvidenceError(
+                    f"{path} was deleted or replaced while the notary was running. Stop everything and put back "
+                    "the newest copy; LOG and the published bundles hold the entries to compare it with"
+                )
+
     def _recover(self) -> None:
         """Compare the database with the last signed checkpoint, and sign what a crash left unsigned."""
         size = self._tail.tree.size
@@ -209,6 +236,15 @@ class Notary:
         note = Checkpoint(log.name, tree.size, tree.root()).sign(self._keyring.get(log.public))
         self.checkpoints.add(self._signed, tree.size, note)
         self._signed, self._note = tree.size, note
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path, whatever it is called."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _lease(directory: Path) -> int:

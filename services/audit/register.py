@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -58,6 +58,16 @@ class Register:
     sources: dict[SourceId, Counter] = field(default_factory=dict)
     participants: dict[ParticipantId, SourceId] = field(default_factory=dict)
     touched: set[tuple[Literal["source", "participant", "identity", "log"], str]] = field(default_factory=set)
+
+    def copy(self) -> "Register":
+        """A register to change, with nothing touched yet; this one stays as it is."""
+        return replace(
+            self,
+            identities=dict(self.identities),
+            sources=dict(self.sources),
+            participants=dict(self.participants),
+            touched=set(),
+        )
 
     def log_keys(self) -> LogKeys:
         """The keys that have signed and now sign this log's checkpoints.

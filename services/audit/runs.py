@@ -23,6 +23,8 @@ RUN: Final = 8192
 _ROWS: Final = "SELECT idx, entry FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
 _NEXT: Final = "SELECT min(idx) FROM entries WHERE idx > ?"
 _LINK: Final = b'"prev":"'
+_CHUNK: Final = 256
+_Row = tuple[int, bytes]
 
 
 class Run(NamedTuple):
@@ -63,29 +65,29 @@ def read_only(path: Path) -> sqlite3.Connection:
 def hash_run(run: Run) -> Hashed:
     """Recompute a run's leaf hashes, links and subtrees, up to the first entry that does not fit."""
     leaves: list[bytes] = []
-    leaf, fault, index = run.leaf or b"", None, run.start
+    leaf, fault = run.leaf or b"", None
     try:
         with closing(read_only(run.path)) as database:
             if run.leaf is None:
-                leaf = _leaf_at(database, index - 1)
-            for stored, raw in database.execute(_ROWS, (run.start, run.stop)):
-                if stored != index or not isinstance(raw, bytes) or not _fits(raw, leaf):
-                    fault = _misfit(database, index, stored, raw)
-                    break
-                leaf = sha256(b"\x00" + raw).digest()
-                leaves.append(leaf)
-                index += 1
-            else:
-                if index < run.stop:
-                    fault = _missing(database, index)
+                leaf = _leaf_at(database, run.start - 1)
+            rows = database.execute(_ROWS, (run.start, run.stop))
+            while fault is None and (chunk := rows.fetchmany(_CHUNK)):
+                fitting = _leaves_of(chunk, run.start + len(leaves), leaf)
+                if fitting is None:
+                    fitting, fault = _until_fault(database, chunk, run.start + len(leaves), leaf)
+                leaves += fitting
+                leaf = leaves[-1] if leaves else leaf
+            if fault is None and run.start + len(leaves) < run.stop:
+                fault = _missing(database, run.start + len(leaves))
     except sqlite3.DatabaseError as error:
-        fault = index, f"the database cannot be read: {error}"
+        fault = run.start + len(leaves), f"the database cannot be read: {error}"
     levels = pyramid(leaves)
 
     def tree(size: int) -> Frontier:
         return Frontier(size, tuple(levels[height][at] for height, at in peak_positions(size)))
 
-    edges = [tree(head - run.start).root() for head in run.heads if head <= index]
+    sizes = (head - run.start for head in run.heads)
+    edges = [tree(size).root() for size in sizes if size <= len(leaves)]
     return Hashed(tree(len(leaves)), leaf, edges, fault)
 
 
@@ -110,20 +112,41 @@ def _leaf_at(database: sqlite3.Connection, index: int) -> bytes:
     return sha256(b"\x00" + row[1]).digest()
 
 
-def _fits(raw: bytes, leaf: bytes) -> bool:
-    """Whether an entry's header links to a leaf hash."""
+def _leaves_of(rows: Sequence[_Row], index: int, leaf: bytes) -> list[bytes] | None:
+    """The leaf hashes of rows from ``index`` on, behind an entry with this leaf hash; None when they do not fit."""
+    try:
+        leaves = [sha256(b"\x00" + raw).digest() for _, raw in rows]
+    except TypeError:  # an entry that is not bytes
+        return None
     # In a header the first "prev":" is the member itself: inside a JSON string its quotes would be escaped.
-    at = raw.find(_LINK) + len(_LINK)
-    return raw.startswith(hexlify(leaf) + b'"', at)
+    links = [raw[(at := raw.find(_LINK) + len(_LINK)) : at + 64] for _, raw in rows]
+    if links != [hexlify(one) for one in (leaf, *leaves[:-1])]:
+        return None
+    return leaves if [stored for stored, _ in rows] == list(range(index, index + len(rows))) else None
+
+
+def _until_fault(
+    database: sqlite3.Connection, rows: Sequence[_Row], index: int, leaf: bytes
+) -> tuple[list[bytes], tuple[int, str]]:
+    """The leaf hashes of those rows that fit, and what is wrong with the next one."""
+    leaves: list[bytes] = []
+    for row in rows:
+        fitting = _leaves_of([row], index + len(leaves), leaf)
+        if fitting is None:
+            break
+        leaves += fitting
+        leaf = leaves[-1]
+    return leaves, _misfit(database, rows[len(leaves)], index + len(leaves))
 
 
 def _is_followed(database: sqlite3.Connection, index: int, leaf: bytes) -> bool:
-    row = database.execute(_ROWS, (index, index + 1)).fetchone()
-    return row is not None and isinstance(row[1], bytes) and _fits(row[1], leaf)
+    rows = database.execute(_ROWS, (index, index + 1)).fetchall()
+    return bool(rows) and _leaves_of(rows, index, leaf) is not None
 
 
-def _misfit(database: sqlite3.Connection, index: int, stored: int, raw: object) -> tuple[int, str]:
+def _misfit(database: sqlite3.Connection, row: _Row, index: int) -> tuple[int, str]:
     """The entry at fault, and why; told as the full verification tells it."""
+    stored, raw = row
     if stored != index:
         return _missing(database, index)
     if not isinstance(raw, bytes):

@@ -73,7 +73,7 @@ class _Overlay:
 
 
 class Sealing:
-    """Seals one batch; made anew for each, so that a failed batch leaves nothing behind but its register."""
+    """Seals one batch; made anew for each, on a register of its own, so that a failed batch leaves nothing."""
 
     def __init__(
         self,

@@ -82,7 +82,12 @@ class Subtrees:
             return self._full(tile.level, tile.n)[0]
         start = tile.n * WIDTH
         if tile.level == 0:
-            return self._leaves(start, start + tile.width)
+            leaves = self._leaves(start, start + tile.width)
+            if len(leaves) != tile.width:
+                raise EvidenceError(
+                    f"of the entries {start} to {start + tile.width - 1} one is missing; `trail verify` says which"
+                )
+            return leaves
         with self._connect() as connection:
             where = {"level": tile.level - 1, "start": start, "stop": start + tile.width}
             roots = {row.n: row.root for row in connection.execute(self._roots, where)}

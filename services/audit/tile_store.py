@@ -54,6 +54,7 @@ class TileStore:
         self.name = name
         self._store = store
         self._directory = store.prefix if isinstance(store, LocalStore) else None
+        self._settled: set[Path] = set()
 
     def read(self, path: str) -> bytes | None:
         """What stands at a path; None when nothing does."""
@@ -69,9 +70,11 @@ class TileStore:
             try:
                 self._store.put(path, content, mode="create", attributes=self._attributes(_AS_TILE))
             except AlreadyExistsError:
-                return False
-            self._settle(path)
-            return True
+                created = False
+            else:
+                created = True
+            self._settle(path)  # also what an earlier try wrote: it may have been cut off before this
+            return created
 
     def write(self, path: str, content: bytes) -> None:
         """Write whatever stood there."""
@@ -102,6 +105,9 @@ class TileStore:
         for directory in at.parents[: len(Path(path).parts)]:
             with suppress(OSError):  # not every file system can
                 _sync(directory)
+            if directory in self._settled:  # then it stands in the one above for good
+                break
+            self._settled.add(directory)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
