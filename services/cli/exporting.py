@@ -10,6 +10,7 @@ from services.cli.output import GOOD, as_json, progress, safe, say
 from services.cli.reading import reading
 from services.console.bundle.export import Exported, export
 from services.console.bundle.source import Evidence
+from services.console.bundle.verify import title
 from shared.policy import NONE, Policy
 
 
@@ -53,13 +54,13 @@ def export_bundle(
 
 def _tell(done: Exported, out: Path, behind: int) -> None:
     chosen, counts = done.selection, done.counts
-    what = "the whole log" if chosen.kind == "all" else " ".join(filter(None, (chosen.kind, chosen.of)))
+    what = title(chosen.kind, chosen.of, chosen.start, chosen.stop)
     say(
         f"[green]{safe(out)}[/] holds {safe(what)}: {counts['entries']} entries ({counts['admitted']} admitted, "
         f"{counts['refused']} refused), proven in a checkpoint over {done.size} entries."
     )
-    if chosen.kind != "all":
-        say(f"It goes from entry {chosen.start} to {chosen.stop - 1}, where checkpoints were signed.")
+    if chosen.kind in {"site", "participant"}:
+        say(f"It is made of the entries {chosen.start} to {chosen.stop - 1}, and what it takes to judge them.")
     if behind:
         say(f"[yellow]The log's last {behind} entries are not in it: no checkpoint over them is cosigned yet.[/]")
     if done.quorum == NONE:

@@ -1,0 +1,1 @@
+"""Evidence bundles: a log, or a part of it, in one zip that anyone checks offline without our programs."""
