@@ -84,6 +84,10 @@ def run_demo(directory: Path, seed: int) -> int:
         ("replay --as-of 2026-04-01T00:00:00Z", "what was known on 1 April"),
         ("show entry 0", "the genesis entry"),
         ("verify", "every hash, link, signature and ruling again"),
+        (
+            "export bundle evidence.zip",
+            "evidence for somebody who trusts nobody: verify.py in it needs nothing of ours",
+        ),
     ):
         say(f"  {called()} {command} --data {directory}   [dim]{why}[/]")
     return max(verified, replayed)
