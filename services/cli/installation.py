@@ -135,18 +135,22 @@ class Installation:
         return self
 
     def rotated(self, start: int, key: NoteKey) -> "Installation":
-        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key.
+        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key."""
+        self.expect(key)
+        changed = replace(self, rotations=(*self.rotations, (start, key)))
+        changed._write()  # last: an interrupted run is finished by the next
+        return changed
 
-        The policy names it too, and this machine's own witness trusts it; others have to be told.
+    def expect(self, key: NoteKey) -> None:
+        """Have the policy name a log key that is about to sign, and this machine's own witness trust it.
+
+        Before it signs: else the witness would turn its first checkpoints away. Others have to be told.
         """
         policy = self.policy()
         if policy is not None and key not in policy.logs:
             self._write_policy(replace(policy, logs=(*policy.logs, key)))
         if self.local_witness() is not None:
             Witness.at(self.witness_path, logs=[key]).close()
-        changed = replace(self, rotations=(*self.rotations, (start, key)))
-        changed._write()  # last: an interrupted run is finished by the next
-        return changed
 
     def _write(self) -> None:
         known: dict[str, object] = {"trial": self.trial, "log_key": self.log_key.vkey(), "clock": self.clock}

@@ -35,6 +35,7 @@ def rotate(directory: Path, why: str, broker: str | None) -> int:
         keys = log.register(home.trial).log_keys()
         if keys.keys == home.log.keys:
             key = _unused_key(home, log.register(home.trial))
+            home.expect(NoteKey(keys.name, key.public))
             asyncio.run(_post(home, url, _draft(home, key, why)))
             with progress("waiting for the rotation to be sealed", None):
                 keys = _sealed(log, home.trial, key)
