@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DDL, Engine, Table, create_engine, event
+from sqlalchemy import DDL, URL, Engine, Table, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 
@@ -12,11 +12,13 @@ def sqlite(path: Path, *, read_only: bool = False) -> Engine:
 
     ``read_only`` never creates or changes anything; for verify and replay beside a running notary.
     """
+    # By its parts: a path may hold what means something else in a URL.
     if read_only:
-        url = f"sqlite+pysqlite:///file:{path}?mode=ro&uri=true"
+        mode = {"mode": "ro", "uri": "true"}
+        url = URL.create("sqlite+pysqlite", database=path.absolute().as_uri(), query=mode)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite+pysqlite:///{path}"
+        url = URL.create("sqlite+pysqlite", database=str(path))
     engine = create_engine(url, poolclass=QueuePool, connect_args={"check_same_thread": False, "timeout": 30})
 
     @event.listens_for(engine, "connect")

@@ -61,6 +61,11 @@ _BY_REF: Final = select(_ENTRIES.c.ref, _ENTRIES.c.idx, _ENTRIES.c.entry).where(
     _ENTRIES.c.ref.in_(bindparam("refs", expanding=True))
 )
 _ONE: Final = select(_ENTRIES.c.entry).where(_ENTRIES.c.idx == bindparam("idx"))
+_RAWS: Final = (
+    select(_ENTRIES.c.entry)
+    .where(_ENTRIES.c.idx >= bindparam("start"), _ENTRIES.c.idx < bindparam("stop"))
+    .order_by(_ENTRIES.c.idx)
+)
 _RANGE: Final = (
     select(_ENTRIES.c.idx, _ENTRIES.c.ref, _ENTRIES.c.entry)
     .where(_ENTRIES.c.idx >= bindparam("start"), _ENTRIES.c.idx < bindparam("stop"))
@@ -207,7 +212,9 @@ class Log:
         return found
 
     def _leaves(self, start: int, stop: int) -> list[bytes]:
-        return [leaf_hash(row.raw) for row in self.rows(start, stop)]
+        with self._reading() as connection:
+            raws = connection.execute(_RAWS, {"start": start, "stop": stop}).scalars().all()
+        return [leaf_hash(_as_bytes(index, raw)) for index, raw in enumerate(raws, start)]
 
     def _complete_subtrees(self) -> None:
         """Make full tiles that are not stored, as in a log from before they were."""

@@ -1,9 +1,9 @@
 """Tiles (c2sp.org/tlog-tiles): runs of 256 hashes of one tree level, and bundles of 256 entries. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple
 
-from shared.merkle import node_hash
 from shared.words import EvidenceError
 
 WIDTH: Final = 256
@@ -80,7 +80,8 @@ def pyramid(hashes: Sequence[bytes]) -> list[list[bytes]]:
     levels = [list(hashes)]
     while len(levels[-1]) > 1:
         below = levels[-1]
-        levels.append([node_hash(below[at], below[at + 1]) for at in range(0, len(below) - 1, 2)])
+        pairs = zip(below[::2], below[1::2], strict=False)
+        levels.append([sha256(b"\x01" + left + right).digest() for left, right in pairs])
     return levels
 
 
