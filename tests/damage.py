@@ -23,13 +23,12 @@ from shared.signing import SigningKey
 from shared.words import SourceId
 from tests.notary import LOG, LOG_KEY, REGISTERED, SITE, START, STRANGER, TRIAL, Office
 
+Damage = Callable[[Path], None]
 ENTRIES = 1_100
-SEALED = 1_193
-"""How many it comes to: every registration is followed by 130 minutes of ticks."""
 
 
 def make(directory: Path) -> None:
-    """A real log of over 1,100 entries, published, with a site's outbox and its receipts."""
+    """A real log of 1,193 entries, published, with a site's outbox and its receipts."""
     office = Office.founded(directory, clock="simulated", tick_seconds=60)
     outbox = Outbox.at(directory / "outbox" / "site-701.sqlite", SourceId("site/701"), TRIAL)
     now = START
@@ -72,15 +71,15 @@ def told(report: dict[str, Any]) -> list[str]:
     return [f"{one['kind']}: {one['where']} {one['what']}" for one in report["disagreements"]]
 
 
-def in_log(*statements: str) -> Callable[[Path], None]:
+def in_log(*statements: str) -> Damage:
     return lambda directory: _change(directory / "audit" / "log.sqlite", statements)
 
 
-def in_checkpoints(*statements: str) -> Callable[[Path], None]:
+def in_checkpoints(*statements: str) -> Damage:
     return lambda directory: _change(directory / "checkpoints" / "checkpoints.sqlite", statements)
 
 
-def in_outbox(*statements: str) -> Callable[[Path], None]:
+def in_outbox(*statements: str) -> Damage:
     return lambda directory: _change(directory / "outbox" / "site-701.sqlite", statements)
 
 
@@ -90,7 +89,7 @@ def _change(path: Path, statements: Sequence[str]) -> None:
             database.execute(statement)
 
 
-def in_file(path: str, change: Callable[[bytes], bytes] | None) -> Callable[[Path], None]:
+def in_file(path: str, change: Callable[[bytes], bytes] | None) -> Damage:
     """Change a published file; None deletes it."""
 
     def apply(directory: Path) -> None:
@@ -109,28 +108,32 @@ def signed_anew(size: int, key: SigningKey = LOG) -> str:
     return Checkpoint(LOG_KEY.name, size, b"\x07" * 32).sign(key)
 
 
-def sizes_in(directory: Path) -> list[int]:
+def kept(directory: Path) -> dict[int, str]:
+    """The kept checkpoints, by size."""
     with closing(sqlite3.connect(directory / "checkpoints" / "checkpoints.sqlite")) as database:
-        return [size for (size,) in database.execute("SELECT size FROM checkpoints ORDER BY size")]
+        return dict(database.execute("SELECT size, note FROM checkpoints ORDER BY size"))
 
 
-def note_forged(at: int, key: SigningKey = LOG) -> Callable[[Path], None]:
+def note_forged(at: int, key: SigningKey = LOG) -> Damage:
     """Replace the ``at``-th kept checkpoint by another one, signed with a key."""
 
     def apply(directory: Path) -> None:
-        size = sizes_in(directory)[at]
+        size = list(kept(directory))[at]
         with closing(sqlite3.connect(directory / "checkpoints" / "checkpoints.sqlite")) as database, database:
             database.execute("UPDATE checkpoints SET note = ? WHERE size = ?", (signed_anew(size, key), size))
 
     return apply
 
 
-def other_link(directory: Path) -> None:
-    path = directory / "audit" / "log.sqlite"
-    with closing(sqlite3.connect(path)) as database, database:
-        (raw,) = database.execute("SELECT entry FROM entries WHERE idx = 138").fetchone()
-        prev = read_entry(raw).header.prev.hex().encode()
-        database.execute("UPDATE entries SET entry = ? WHERE idx = 138", (raw.replace(prev, b"0" * 64),))
+def other_link(index: int) -> Damage:
+    def apply(directory: Path) -> None:
+        with closing(sqlite3.connect(directory / "audit" / "log.sqlite")) as database, database:
+            (raw,) = database.execute("SELECT entry FROM entries WHERE idx = ?", (index,)).fetchone()
+            prev = read_entry(raw).header.prev.hex().encode()
+            other = raw.replace(prev, b"0" * 64)
+            database.execute("UPDATE entries SET entry = ? WHERE idx = ?", (other, index))
+
+    return apply
 
 
 def swapped(directory: Path) -> None:
@@ -155,14 +158,24 @@ def receipt_of_a_fork(directory: Path) -> None:
 
 
 FLIP = "UPDATE entries SET entry = CAST(replace(entry, 'female', 'fEmale') AS BLOB) WHERE idx = 137"
-Damage = Callable[[Path], None]
 DAMAGE: dict[str, tuple[Damage, str]] = {
     # The entries.
     "an entry's body is changed": (
         in_log(FLIP),
         "changed entry: entry 137 is not the one that entry 138 links to",
     ),
-    "an entry's link is changed": (other_link, "changed entry: entry 138 does not link to the one before it"),
+    "an entry's link is changed": (
+        other_link(138),
+        "changed entry: entry 138 does not link to the one before it",
+    ),
+    "the last entry's link is changed": (
+        other_link(1192),
+        "changed entry: entry 1192 does not link to the one before it",
+    ),
+    "an entry is too long for a bundle": (
+        in_log("UPDATE entries SET entry = CAST(entry || zeroblob(70000) AS BLOB) WHERE idx = 200"),
+        "changed entry: entry 200 is not the one that entry 201 links to",
+    ),
     "the last entry is changed": (
         in_log("UPDATE entries SET entry = CAST(entry || ' ' AS BLOB) WHERE idx = 1192"),
         (

@@ -65,7 +65,7 @@ class Notary:
         self._keyring = keyring
         self._clock = clock
         with ExitStack() as held:  # a start that fails gives back what it took
-            held.callback(os.close, _lease(directory))
+            held.callback(os.close, lease(directory))
             entries, checkpoints = directory / "log.sqlite", directory.parent / "checkpoints" / "checkpoints.sqlite"
             self.log = Log.at(entries)
             held.callback(self.log.close)
@@ -247,14 +247,16 @@ def _file_at(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _lease(directory: Path) -> int:
+def lease(directory: Path) -> int:
+    """The right to write a log: a locked file, open until it is closed.
+
+    Raises TrailError when a notary holds it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    lease = os.open(directory / "notary.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    held = os.open(directory / "notary.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(lease)
-        raise TrailError(
-            f"another notary is writing the log in {directory}; stop it before you start this one"
-        ) from None
-    return lease
+        os.close(held)
+        raise TrailError(f"another notary is writing the log in {directory}; stop it first") from None
+    return held

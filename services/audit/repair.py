@@ -13,7 +13,7 @@ from services.audit.findings import Findings, Kind
 from services.audit.fsck import Examination
 from services.audit.heads import Heads, checkpoints, reach
 from services.audit.log import Log
-from services.audit.notary import _lease
+from services.audit.notary import lease
 from services.audit.publishing import Publisher
 from services.audit.tile_store import TileStore
 from shared.database import sqlite
@@ -37,7 +37,7 @@ def repair(directory: Path, trial: str, keys: LogKey, store: TileStore) -> list[
     """
     path = directory / "log.sqlite"
     with ExitStack() as held:
-        held.callback(os.close, _lease(directory))
+        held.callback(os.close, lease(directory))
         kept = directory.parent / "checkpoints" / "checkpoints.sqlite"
         signed = held.enter_context(closing(Checkpoints.at(kept, read_only=True)))
         _refuse_what_is_not_signed(path, trial, keys, signed)

@@ -56,7 +56,7 @@ def check(
         as_json(_as_json(findings, repaired, refused))
     else:
         _tell(findings, repaired, refused)
-    return GOOD if findings.good and not refused else WRONG
+    return GOOD if findings.good else WRONG
 
 
 def _examine(home: Installation, target: str, broker: str | None) -> Findings:
@@ -212,7 +212,7 @@ def _ask(home: Installation, policy: Policy, log: Log, findings: Findings) -> No
 
 def _as_json(findings: Findings, repaired: list[str] | None, refused: str) -> dict[str, object]:
     return {
-        "good": findings.good and not refused,
+        "good": findings.good,
         "disagreements": [
             {"kind": one.kind, "where": one.where, "what": one.what, "remedy": one.remedy} for one in findings.named
         ],

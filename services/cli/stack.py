@@ -162,7 +162,7 @@ class Stack:
             "TRAIL_LOG_KEY": home.log_key.vkey(),
             "TRAIL_POLICY": str(home.policy_path),
             "TRAIL_TIMESTAMPING": str(home.timestamping_path),
-            "TRAIL_TILES": str(home.tiles_path),
+            "TRAIL_TILES": os.environ.get("TRAIL_TILES", str(home.tiles_path)),
         }
 
     def _witness_environment(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.evidence import (
     covered,
     judged,
     manifest_of,
+    packed,
     policy,
     unpacked,
     witness_lines,
@@ -169,6 +171,29 @@ def test_the_beginning_cannot_be_left_out(bundles: dict[str, Unpacked], tmp_path
         assert (
             judged(without_entry(bundles[kind], 0), tmp_path) == "entry 0, which names the log's keys, is not here"
         )
+
+
+def test_a_part_without_any_entry_is_none(bundles: dict[str, Unpacked], tmp_path: Path) -> None:
+    empty = {name: data for name, data in bundles["site"].items() if not name.startswith(("entries/", "proofs/"))}
+    assert judged(covered(empty), tmp_path) == "entry 0, which names the log's keys, is not here"
+
+
+def test_the_zip_holds_each_file_once(bundles: dict[str, Unpacked], tmp_path: Path) -> None:
+    path = tmp_path / "twice.zip"
+    path.write_bytes(packed(bundles["range"]))
+    with zipfile.ZipFile(path, "a") as zip_, pytest.warns(UserWarning, match="Duplicate name"):
+        zip_.writestr("README.txt", bundles["range"]["README.txt"])
+    with pytest.raises(verify.Broken, match="the zip holds two files of one name"):
+        verify.Files(path)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "007", "1e3"])
+def test_a_name_with_a_number_of_its_own_kind_does_not_belong(
+    bundles: dict[str, Unpacked], tmp_path: Path, digits: str
+) -> None:
+    files = bundles["range"]
+    odd = covered(files | {f"entries/{digits}": files["entries/45"], f"proofs/{digits}.tlog-proof": b""})
+    assert judged(odd, tmp_path) != ""
 
 
 def test_a_grant_left_out_is_missed(bundles: dict[str, Unpacked], tmp_path: Path) -> None:
@@ -397,6 +422,7 @@ def test_a_log_that_was_made_up_does_not_pass_for_the_one_whose_key_you_know(tmp
         ("all", {"format": "trialtrail-bundle/2"}, "a newer bundle has a newer verify.py in it"),
         ("all", {"size": "294"}, "manifest.json has not the fields it should have"),
         ("all", {"more": 1}, "manifest.json has not the fields it should have"),
+        ("site", {"of": ["site/701"]}, "manifest.json does not say what"),
     ],
 )
 def test_a_manifest_cannot_say_more_than_is_there(

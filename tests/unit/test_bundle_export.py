@@ -331,12 +331,13 @@ def test_nothing_that_somebody_sent_becomes_markup(tmp_path: Path) -> None:
     withdrawn = office.post("screening.withdrawn", {"on": "2026-03-03", "why": hostile}, subject=PERSON)
     assert withdrawn.admitted
     assert not office.send(hostile.encode()).admitted
-    assert not office.send(b"\xff\xfe" + hostile.encode()).admitted
+    assert not office.send(b"\xff\xfe" + hostile.encode() + "\u202etxt.exe\x1b[2J".encode()).admitted
     evidence = Evidence(TRIAL, office.notary.log, office.notary.checkpoints, Policy((LOG_KEY,), {}, {}))
     export(tmp_path / "bundle.zip", evidence)
     page = Tags(unpacked(tmp_path / "bundle.zip")["RECORD.html"].decode())
     assert not {"script", "img", "a", "iframe", "object", "form", "link"} & set(page.tags)
     assert page.text.count(hostile) == 3
+    assert not {"\u202e", "\x1b"} & set(page.text)
 
 
 def test_the_readme_says_how_to_check_it_and_with_which_key(sealed: Case, tmp_path: Path) -> None:

@@ -245,6 +245,36 @@ def test_a_genesis_that_is_none_gets_a_sentence(data: Any) -> None:
     assert liar.told().startswith("broken: ")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"header": {"verdict": REFUSED, "reason": "because"}},
+        {"body": {"type_": "trialtrail.log.ticked.v1"}},
+        {"key": LOG},
+        {"key": LOG, "body": {"source": "admin/root"}},
+        {"signer": STRANGER},
+    ],
+    ids=["refused", "of another type", "by the log", "by the log as root", "under a strangers signature"],
+)
+def test_only_the_root_opens_a_log(more: Change) -> None:
+    liar = Liar()
+    liar.entries.clear()
+    liar.seal("log.opened", opened(), **{"key": ROOT} | more)
+    assert liar.told().startswith("broken: ")
+
+
+@pytest.mark.parametrize(
+    "data", [{"source": []}, {"first_missing": "one"}, {"last_missing": None}, {"source": "site/701"}]
+)
+def test_a_gap_that_makes_no_sense_gets_a_sentence(liar: Liar, data: Change) -> None:
+    good = {"source": "site/701", "first_missing": 1, "last_missing": 2, "noticed_at": 3}
+    changed = {
+        name: value for name, value in (good | data).items() if data != {"source": "site/701"} or name in data
+    }
+    liar.seal("log.gap_detected", changed, key=LOG)
+    assert liar.told().startswith("broken: ")
+
+
 # ---- Links and times ----
 
 

@@ -20,7 +20,7 @@ from services.audit.publishing import Publisher
 from services.audit.tile_store import TileStore, store_at
 from services.cli import fsck
 from shared.words import TrailError
-from tests.damage import DAMAGE, check, copy_to, in_file, in_log, make, sizes_in, told
+from tests.damage import DAMAGE, check, copy_to, in_file, in_log, kept, make, told
 from tests.notary import LOG_KEY, START, Office
 
 
@@ -96,6 +96,40 @@ def test_one_disagreement_hides_no_other(home: Path, capsys: pytest.CaptureFixtu
     assert any("entry 200 is not there to make them of" in one for one in report["not_looked"])
 
 
+def test_an_entry_is_named_once_however_much_is_wrong_with_it(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in ("an entry is no entry", "an entry's link is changed"):
+        DAMAGE[what][0](home)
+    _, report = check(home, capsys)
+    assert [one for one in told(report) if one.startswith("changed entry")] == [
+        DAMAGE["an entry's link is changed"][1],
+        DAMAGE["an entry is no entry"][1],
+    ]
+
+
+def test_what_a_missing_entry_was_part_of_is_not_said_to_differ(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DAMAGE["an entry is deleted"][0](home)
+    _, report = check(home, capsys)
+    assert told(report) == [DAMAGE["an entry is deleted"][1]]
+    assert report["not_looked"][:2] == [
+        "15 roots of trees of more than 200 entries: entry 200 is not there to make them of",
+        f"6 files at {home / 'tiles'}: entries they hold are missing",
+    ]
+
+
+def test_a_publication_that_goes_on_meanwhile_is_no_disagreement(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tiles of the next checkpoint are there, partial ones of this one are gone, and it stands there still."""
+    in_file("checkpoint", lambda _: kept(home)[930].encode())(home)
+    code, report = check(home, capsys)
+    assert (code, told(report)) == (0, [])
+    assert f"18 files at {home / 'tiles'}; 930 of 1193 signed entries are published" in report["looked"]
+
+
 def test_a_flood_of_one_kind_is_named_in_part_and_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for n in range(MOST_NAMED + 30):
         in_file(f"tile/stray{n:03}", lambda _: b"x")(home)
@@ -140,12 +174,33 @@ def test_a_place_that_fails_half_way_is_said_and_hides_nothing_else(original: Pa
     log = Log.at(original / "audit" / "log.sqlite", read_only=True)
     place = Failing(LocalStore(original / "tiles"), "here")
     published = Published(place, LOG_KEY, findings)
-    published.expect(sizes_in(original), Heads())
+    published.expect(list(kept(original)), Heads())
     Examination(log, 1193, Heads(), findings, published).run()
     log.close()
     assert findings.good
     assert findings.not_looked == ["the rest of what is published: the bucket is on fire"]
     assert findings.looked == ["1193 entries and what is stored of their tree"]
+
+
+def test_a_partial_tile_that_goes_while_it_is_looked_at_was_replaced_and_a_full_one_was_not(original: Path) -> None:
+    class Going(TileStore):
+        def read(self, path: str) -> bytes | None:
+            return None if path in {"tile/1/000.p/3", "tile/0/002"} else super().read(path)
+
+    findings = Findings()
+    published = Published(Going(LocalStore(original / "tiles"), "here"), LOG_KEY, findings)
+    published.expect(list(kept(original)), Heads())
+    with closing(Log.at(original / "audit" / "log.sqlite", read_only=True)) as log:
+        Examination(log, 1193, Heads(), findings, published).run()
+    assert [one.where for one in findings.named] == ["tile/0/002 at here"]
+
+
+def test_the_receipts_of_the_deciding_service_are_looked_at_too(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "screening").mkdir()
+    shutil.copy(home / "outbox" / "site-701.sqlite", home / "screening" / "screening.sqlite")
+    assert "18 receipts in 2 outboxes" in check(home, capsys)[1]["looked"]
 
 
 def test_looking_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,30 +304,30 @@ def test_a_log_is_published_anew_elsewhere(original: Path, home: Path, capsys: p
     }
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "an entry's body is changed",
-        "the last entry is changed",
-        "an entry is no entry",
-        "an entry is deleted",
-        "an entry is hidden before the first",
-        "the last entries are cut off",
-        "an older file of checkpoints is put back",
-        "the checkpoints make no sense",
-        "the published checkpoint is ahead",
-        "the published checkpoint is of another history",
-    ],
-)
+NOT_SIGNED = [
+    "an entry's body is changed",
+    "the last entry is changed",
+    "an entry is no entry",
+    "an entry is deleted",
+    "an entry is hidden before the first",
+    "the last entries are cut off",
+    "an older file of checkpoints is put back",
+    "the checkpoints make no sense",
+]
+CONTRADICTED = ["the published checkpoint is ahead", "the published checkpoint is of another history"]
+
+
+@pytest.mark.parametrize("what", [*NOT_SIGNED, *CONTRADICTED])
 def test_nothing_is_made_again_from_what_does_not_verify(
     home: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fsck, "_SEALING_PATIENCE", 0.0)
-    for damage in (what, "a published tile is changed"):
+    for damage in (what, "a published tile is changed", "a stored subtree's root is changed"):
         DAMAGE[damage][0](home)
-    before = published(home)
+    before, subtrees = published(home), stored(home)
     code, report = check(home, capsys, repair_tiles=True)
     assert (code, report["repaired"], published(home)) == (1, None, before)
+    assert (stored(home) == subtrees) == (what in NOT_SIGNED)
     assert report["refused"]
     assert DAMAGE["a published tile is changed"][1].replace("TILES", str(home / "tiles")) in told(report)
     assert fsck.check(home, repair_tiles=True) == 1

@@ -115,12 +115,12 @@ def record(cover: Cover, entries: Iterable[Entry], identities: Mapping[str, Mapp
         "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",
         "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>Record of trial {escape(cover.trial)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
-        f"<h1>Trial {escape(cover.trial)}: {escape(cover.what)}</h1>",
+        f"<title>Record of trial {_escaped(cover.trial)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+        f"<h1>Trial {_escaped(cover.trial)}: {_escaped(cover.what)}</h1>",
         f"<p>{_TOLD}</p>",
         *_listed("When everything in this bundle holds, it proves", cover.proves),
         *_listed("It does not prove", cover.does_not_prove),
-        f"<h2>Checkpoint</h2>\n<pre>{escape(cover.checkpoint)}</pre>\n<h2>Entries</h2>\n<table>\n<thead><tr>",
+        f"<h2>Checkpoint</h2>\n<pre>{_escaped(cover.checkpoint)}</pre>\n<h2>Entries</h2>\n<table>\n<thead><tr>",
         "<th>Entry</th><th>Sealed at (UTC)</th><th>From, about</th><th>What it says</th><th>Signed by</th>",
         "</tr></thead>\n<tbody>\n",
     ]
@@ -131,26 +131,27 @@ def record(cover: Cover, entries: Iterable[Entry], identities: Mapping[str, Mapp
 
 
 def _listed(title: str, sentences: Sequence[str]) -> list[str]:
-    items = "\n".join(f"<li>{escape(one)}</li>" for one in sentences)
-    return [f"<h2>{escape(title)}</h2>\n<ul>\n{items}\n</ul>"]
+    items = "\n".join(f"<li>{_escaped(one)}</li>" for one in sentences)
+    return [f"<h2>{_escaped(title)}</h2>\n<ul>\n{items}\n</ul>"]
 
 
 def _row(entry: Entry, identities: Mapping[str, Mapping[str, Any]]) -> bytes:
     head = entry.header
-    ruling = "admitted" if entry.admitted else f"<b>refused: {escape(head.reason)}</b>"
+    ruling = "admitted" if entry.admitted else f"<b>refused: {_escaped(head.reason)}</b>"
     source, type_, about = _named(entry)
     event = _event(entry)
-    says = escape(in_words(event)) if event is not None else f"<small>{escape(_quoted(entry))}</small>"
+    says = _escaped(in_words(event)) if event is not None else f"<small>{_escaped(_quoted(entry))}</small>"
     holder, roles = _holder(identities.get(head.key))
-    by = f"{escape(holder)}<br><small>{escape(roles)}</small>"
+    by = f"{_escaped(holder)}<br><small>{_escaped(roles)}</small>"
     if not entry.admitted:
-        by = f"<small>the message named the key of {escape(holder)}</small>"
+        by = f"<small>the message named the key of {_escaped(holder)}</small>"
     cells = [
         f"<td>{entry.index}</td>",
         f"<td class='time'>{head.sealed_at[:10]}<br>{head.sealed_at[11:-1]}</td>",
-        f"<td>{escape(source)}<br>{escape(about)}</td>",
-        f"<td><small>{escape(type_)}, </small>{ruling}<br>{says}<br><code>leaf hash {entry.leaf.hex()}</code></td>",
-        f"<td>{by}<br><code>{escape(head.key)}</code></td>",
+        f"<td>{_escaped(source)}<br>{_escaped(about)}</td>",
+        f"<td><small>{_escaped(type_)}, </small>{ruling}<br>{says}",
+        f"<br><code>leaf hash {entry.leaf.hex()}</code></td>",
+        f"<td>{by}<br><code>{_escaped(head.key)}</code></td>",
     ]
     return f"<tr class='{head.verdict}'>{''.join(cells)}</tr>\n".encode(errors="replace")
 
@@ -179,3 +180,8 @@ def _named(entry: Entry) -> tuple[str, str, str]:
 def _quoted(entry: Entry) -> str:
     text = entry.body[: 4 * _LONGEST_QUOTE].decode(errors="replace")
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + " ..."
+
+
+def _escaped(text: str) -> str:
+    """A text for the page, with nothing in it that a browser obeys or that would turn a sentence around."""
+    return escape("".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text))

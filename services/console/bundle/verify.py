@@ -425,7 +425,7 @@ class Ledger:
         if before is None:
             require(entry.index == 0, "entry 0, which names the log's keys, is not here")
             require(head["prev"] == "0" * 64, "entry 0 is linked to an entry before it")
-            self._open(event)
+            self._open(event if head["verdict"] == "admitted" else None)
         else:
             linked = head["prev"] == before.leaf.hex() or before.index + 1 != entry.index
             told = f"{here} is not linked to entry {before.index} as it is here: one of the two was changed"
@@ -457,8 +457,9 @@ class Ledger:
             raise Broken(f"{here} is admitted, but its {event['type']} makes no sense here") from None
 
     def _open(self, event: dict[str, Any] | None) -> None:
+        opens = event and (event["type"], event["source"]) == ("trialtrail.log.opened.v1", "admin/root")
         try:
-            data = event["data"] if event else {}
+            data = event["data"] if event and opens else {}
             origin, self.clock, texts = data["origin"], str(data["clock"]), (data["root_key"], data["log_key"])
             root, log = (unbase64(text, "a key in entry 0") for text in texts)
         except (LookupError, TypeError):
@@ -493,7 +494,7 @@ class Ledger:
             self.log_keys.append((index + 1, public))
         elif kind == "trialtrail.log.gap_detected.v1":
             signed_by("log")
-            self.gaps.setdefault(data["source"], []).append((data["first_missing"], data["last_missing"]))
+            self.gaps.setdefault(data["source"], []).append((int(data["first_missing"]), int(data["last_missing"])))
         elif kind == "trialtrail.protocol.adopted.v1":
             self.documents[hashlib.sha256(data["document"].encode()).hexdigest()] = index
 
@@ -649,7 +650,8 @@ class Check:
         )
         require(policy.is_met(policy.quorum, by), told)
         self.others = {  # checkpoints that are still to be tied to this one
-            size: policy.open(files.read(name), name, logs) for name, (size,) in files.find(r"checkpoints/(\d+)")
+            size: policy.open(files.read(name), name, logs)
+            for name, (size,) in files.find(r"checkpoints/(\d{1,15})")
         }
         self.roots = {self.head.size: self.head.root}  # of trees that are known to be this log's
         self.ledger, self.tree = Ledger(self.manifest["trial"], self.head.log.name), Tree()
@@ -666,7 +668,7 @@ class Check:
 
     def __call__(self) -> list[str]:
         """Check everything; sentences about what was found."""
-        indices = sorted({index for _, (index,) in self.files.find(r"entries/(\d+)")})
+        indices = sorted({index for _, (index,) in self.files.find(r"entries/(\d{1,15})")})
         if self.kind == "all":
             self._take(self._whole_log())
             self._compare_tree()
@@ -740,7 +742,9 @@ class Check:
             yield read_entry(raw, index)
 
     def _follow_consistency(self) -> None:
-        for name, (old, new) in sorted(self.files.find(r"consistency/(\d+)-(\d+)"), key=lambda one: -one[1][1]):
+        for name, (old, new) in sorted(
+            self.files.find(r"consistency/(\d{1,15})-(\d{1,15})"), key=lambda one: -one[1][1]
+        ):
             path = [unbase64(line, f"a hash in {name}") for line in self.files.text(name).split("\n")[:-1]]
             require(old in self.others and new in self.roots, f"{name} is about a checkpoint that is not here")
             good = is_consistent(old, self.others[old].root, new, self.roots[new], path)
@@ -749,6 +753,7 @@ class Check:
 
     def _judge_checkpoints(self) -> None:
         """Every checkpoint is one of this log, signed with the key of its time; one of the keys is trusted."""
+        require(self.ledger.log_keys, "entry 0, which names the log's keys, is not here")
         for size, one in [*self.others.items(), (self.head.size, self.head)]:
             good = one.size == size and one.root == self.roots.get(size)
             require(good, f"the checkpoint over {size} entries is not shown to be one of this log")
@@ -760,9 +765,11 @@ class Check:
         require(trusted, f"the log's key here is {self.head.log.vkey()}, not the one that you gave")
 
     def _judge_selection(self, indices: set[int]) -> None:
-        named, (start, stop) = self.of is not None, (self.start, self.stop)
-        good = {"all": not named, "range": not named, "site": named, "participant": named}.get(self.kind)
-        good = good and (self.kind != "all" or (start, stop) == (0, self.head.size))
+        start, stop = self.start, self.stop
+        named = {"all": type(None), "range": type(None), "site": str, "participant": str}
+        good = named.get(self.kind) is type(self.of) and (
+            self.kind != "all" or (start, stop) == (0, self.head.size)
+        )
         require(good and 0 <= start < stop, "manifest.json does not say what was selected")
         ends = {start, stop} - {0} <= set(self.roots)
         require(ends, f"the checkpoints over {start} and {stop} entries, its beginning and end, are not here")
@@ -785,7 +792,7 @@ class Check:
     def _timestamps(self) -> list[str]:
         """What can be told of RFC 3161 tokens without X.509, and the commands that tell the rest."""
         told = []
-        for name, (size,) in self.files.find(r"timestamps/(\d+)\.txt"):
+        for name, (size,) in self.files.find(r"timestamps/(\d{1,15})\.txt"):
             note = "checkpoint" if size == self.head.size else f"checkpoints/{size}"
             text = self.files.read(name)
             good = size in self.roots and self.files.read(note).startswith(text + b"\n\xe2\x80\x94 ")
