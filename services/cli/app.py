@@ -194,7 +194,10 @@ def fsck(
     data: Data = DEFAULT,
     broker: Broker = None,
     tiles: Annotated[
-        str | None, typer.Option("--tiles", help="Where tiles are published, if not in the data directory.")
+        str | None,
+        typer.Option(
+            "--tiles", envvar="TRAIL_TILES", help="Where tiles are published, if not in the data directory."
+        ),
     ] = None,
     repair_tiles: Annotated[
         bool, typer.Option("--repair-tiles", help="Make stored subtrees and tiles again from the entries.")
