@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import DDL, URL, Engine, Table, create_engine, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
 
@@ -35,6 +36,11 @@ def sqlite(path: Path, *, read_only: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether evidence that cannot be read is only a database that does not answer now."""
+    return isinstance(error.__cause__, DatabaseError)
 
 
 def append_only(table: Table, told: str) -> Table:

@@ -64,6 +64,11 @@ class LogKeys:
             return replace(self, trial=envelope.trial, root=base64.b64decode(data.root_key))
         if not isinstance(data, KeyRotated):
             raise EvidenceError(f"entry {entry.index} is not the event that its subject names")
+        if not self.root:
+            raise EvidenceError(
+                f"entry {entry.index} rotates the log's key, and this reader's state is from before it could "
+                "follow: move its database away, and it reads LOG from the beginning"
+            )
         if not covered:
             raise EvidenceError(f"entry {entry.index} rotates the log's key before the first one signed anything")
         signature = signature_bytes(entry.header.signature) or b""

@@ -74,6 +74,13 @@ class Policy:
         """Whether cosignatures of the witnesses of these names are enough."""
         return self.quorum == NONE or self._met(self.quorum, names)
 
+    def counts(self, name: str, within: str | None = None) -> bool:
+        """Whether a witness is one of those that the quorum is made of."""
+        group = self.groups.get(within or self.quorum)
+        if group is None:
+            return name == (within or self.quorum)
+        return any(self.counts(name, member) for member in group.members)
+
     def cosigned(self, note: str) -> dict[str, Cosignature]:
         """The cosignatures on a checkpoint's note by the policy's witnesses, by their names here.
 

@@ -7,6 +7,7 @@ can not be taken for a signature over anything else, a checkpoint included.
 import base64
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,14 +92,19 @@ class SigningKey:
         encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
         text = self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise TrailError(f"there is already a key at {path}; move it away first, it may guard a log") from None
-        with os.fdopen(descriptor, "wb") as file:
+        # Whole or not at all: half a key file would be in the way of every later start.
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            raise TrailError(f"there is already a key at {path}; move it away first, it may guard a log") from None
+        finally:
+            draft.unlink()
 
     @cached_property
     def public(self) -> bytes:
@@ -137,8 +143,9 @@ class Keyring:
         """
         if public not in self._keys and self._beside is not None:
             for path in sorted(self._beside.parent.glob(f"{self._beside.stem}-*.pem")):
-                key = SigningKey.load(path)
-                self._keys[key.public] = key
+                with suppress(TrailError):  # one that cannot be opened is not the one that is asked for
+                    key = SigningKey.load(path)
+                    self._keys[key.public] = key
         if public not in self._keys:
             where = self._beside or "log.pem"
             raise TrailError(

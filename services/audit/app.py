@@ -22,6 +22,7 @@ from services.audit.attesting import Attesting, Outsiders
 from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
 from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, BrokerError, Topology, provision
+from shared.database import may_pass
 from shared.entry import Arrival
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
@@ -102,6 +103,10 @@ class AuditService:
                     await message.in_progress()
                 await asyncio.sleep(RETRY_AFTER)
             except Exception as error:
+                if may_pass(error):
+                    _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
+                    await asyncio.sleep(RETRY_AFTER)
+                    continue
                 # Evidence that contradicts itself, or a defect of ours: either way nothing more may be sealed.
                 self._stop_for(error)
             else:

@@ -29,6 +29,7 @@ from services.audit.timestamps import Timestamps
 from services.audit.trouble import Trouble
 from services.audit.witnessing import Witnessing
 from shared.checkpoint import read_checkpoint
+from shared.database import may_pass
 from shared.moments import stamp
 from shared.note import split_note
 from shared.policy import Policy
@@ -116,8 +117,10 @@ class Attesting:
     def _do(self, name: str, errand: "_Errand") -> None:
         try:
             self._troubles.put(name, errand())
-        except EvidenceError:
-            raise
+        except EvidenceError as error:
+            if not may_pass(error):
+                raise
+            self._troubles.put(name, {name: _trouble(str(error))})
         except (TrailError, SQLAlchemyError, OSError) as error:
             self._troubles.put(name, {name: _trouble(str(error))})
 

@@ -29,6 +29,7 @@ _TIMEOUT: Final = httpx.Timeout(5, connect=3)
 _PATIENCE: Final = 10.0  # seconds over an answer's body: the timeout begins anew with every byte
 _MOST_BYTES: Final = 64 * 1024
 _LONGEST_PAUSE: Final = 60.0
+_CLOCKS_APART: Final = TOLERANCE.total_seconds() * 0.8  # stricter than verification: an answer takes time as well
 _SIZE: Final = re.compile(r"(0|[1-9][0-9]{0,17})\n?")
 
 
@@ -62,6 +63,7 @@ class Witnessing:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.troubles: dict[str, Trouble] = {}
+        self._policy = policy
         self._asked = [one for one in policy.witnesses.values() if one.url]
         self._checkpoints = checkpoints
         self._cosignatures = cosignatures
@@ -97,16 +99,23 @@ class Witnessing:
         standing = self._standing[witness.name]
         try:
             self._standing[witness.name] = self._ask(witness, standing.size, size, note)
+        except _ForkError as error:
+            # The answer is unsigned: it stops the notary only where the policy's quorum trusts this witness.
+            if self._policy.counts(witness.name):
+                raise
+            self._troubled(witness, standing, str(error))
         except EvidenceError:
             raise
         except TrailError as error:
-            standing.failures += 1
-            standing.not_before = self._monotonic() + pause(standing.failures)
-            known = self.troubles.get(witness.name)
-            since = self._clock() if known is None else known.since
-            self.troubles[witness.name] = Trouble(since, f"the witness {witness.name} ({witness.url}) {error}")
+            self._troubled(witness, standing, f"the witness {witness.name} ({witness.url}) {error}")
         else:
             self.troubles.pop(witness.name, None)
+
+    def _troubled(self, witness: Witness, standing: _Standing, what: str) -> None:
+        standing.failures += 1
+        standing.not_before = self._monotonic() + pause(standing.failures)
+        known = self.troubles.get(witness.name)
+        self.troubles[witness.name] = Trouble(self._clock() if known is None else known.since, what)
 
     def _ask(self, witness: Witness, old: int, size: int, note: str) -> _Standing:
         """Submit a checkpoint, and keep the cosignature; where the witness stands now.
@@ -166,14 +175,14 @@ class Witnessing:
         if cosignature is None:
             raise TrailError("does not sign with the key that the policy has for it")
         now = self._clock().timestamp()
-        if abs(cosignature.time - now) > TOLERANCE.total_seconds():
+        if abs(cosignature.time - now) > _CLOCKS_APART:
             raise TrailError(
                 f"tells a time that is {abs(cosignature.time - now):.0f} s off this machine's, so its "
                 "cosignature was not taken: set the clock that is wrong"
             )
         self._cosignatures.add(size, witness.key, cosignature.time, _line(note + lines, cosignature))
 
-    def _ahead(self, witness: Witness, seen: int, size: int) -> EvidenceError:
+    def _ahead(self, witness: Witness, seen: int, size: int) -> "_ForkError":
         return _forked(witness, f"has cosigned {seen} entries of this log, and this notary has signed {size}")
 
 
@@ -205,8 +214,12 @@ def _refusal(status: int) -> str:
             return f"answers with HTTP status {status}"
 
 
-def _forked(witness: Witness, what: str) -> EvidenceError:
-    return EvidenceError(
+class _ForkError(EvidenceError):
+    """A witness says that it has seen another log under our key."""
+
+
+def _forked(witness: Witness, what: str) -> _ForkError:
+    return _ForkError(
         f"the witness {witness.name} ({witness.url}) {what}: a back-up was restored, or another notary writes this "
         "log. Stop every notary of this log and put back the newest database and checkpoints. Only if its operator "
         "says that the witness itself is wrong, take it out of the policy"

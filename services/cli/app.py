@@ -134,6 +134,8 @@ def verify(
     json_: Json = False,
 ) -> None:
     """Recompute every hash, link, tree head, signature, ruling and sequence; ask for witnesses and timestamps."""
+    if hashes_only and policy is not None:
+        raise TrailError("--hashes-only asks no witness: leave --policy out, or --hashes-only")
     if hashes_only:
         from services.cli.hashing import verify_hashes_only
 

@@ -15,7 +15,7 @@ from shared.entry import Entry
 from shared.note import NoteKey
 from shared.policy import NONE, Policy
 from shared.protocol.model import load_protocol
-from shared.words import TrailError
+from shared.words import EvidenceError, TrailError
 
 
 def verify_directory(
@@ -28,8 +28,8 @@ def verify_directory(
     home = Installation.open(directory)
     asked = None if policy is None else Policy.parse(policy.read_text("utf-8"))
     given = None if log_key is None else NoteKey.parse(log_key)
-    if asked is not None and given is None:
-        given = next((key for key in asked.logs if key.name == home.log_key.name), None)
+    if asked is not None:
+        given = _of_policy(asked, home.log_key.name, given)
     with reading(home) as source, progress("verifying", source.log.size()) as advance:
         report = verify(source, advance, log_key=given, policy=asked)
     if json_:
@@ -37,6 +37,17 @@ def verify_directory(
     else:
         _tell_report(report, home, given, asked)
     return GOOD if report.good else WRONG
+
+
+def _of_policy(policy: Policy, origin: str, given: NoteKey | None) -> NoteKey:
+    """The log key that a reader's policy asks for: the newest it names; never one that lies beside the log."""
+    keys = [key for key in policy.logs if key.name == origin]
+    if not keys or given not in {None, *keys}:
+        raise EvidenceError(
+            f"the policy does not name the key to verify {origin} with: this is another log than the policy's, or "
+            "the policy needs a line `log VKEY`"
+        )
+    return given or keys[-1]
 
 
 def _tell_report(report: Report, home: Installation, given: NoteKey | None, asked: Policy | None) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from services.audit.hashes import VerifiedTo, verify_hashes
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, progress, safe, say
-from services.cli.reading import reading
+from services.cli.reading import reading, settled_size
 from shared.checkpoint import open_checkpoint
 from shared.merkle import Frontier
-from shared.note import LogKey, NoteKey
+from shared.note import NoteKey
 from shared.words import EvidenceError, LeafHash, TrailError
 
 
@@ -19,14 +19,17 @@ def verify_hashes_only(directory: Path, log_key: str | None, remember: Path | No
     ``remember``: the reader's own file of how far it was verified before; read if it is there, and written anew.
     """
     home = Installation.open(directory)
-    keys: LogKey = home.log if log_key is None else NoteKey.parse(log_key)
+    given = None if log_key is None else NoteKey.parse(log_key)
+    if given not in {None, home.log.at(0), home.log.current}:
+        raise EvidenceError("the key that was given is neither this log's first nor its present one, by trial.json")
     before = _recall(remember)
     with reading(home) as source, progress("hashing", source.log.size()) as advance:
-        signed = source.checkpoints.all()
+        stop = settled_size(source)
+        signed = [one for one in source.checkpoints.all() if one[1] <= stop]
         if not signed:
             raise EvidenceError("no checkpoint is signed: there is nothing to compare the hashes with")
-        roots = {size: open_checkpoint(note, keys).root for _, size, note in signed}
-    report = verify_hashes(home.log_path, roots, since=before, stop=signed[-1][1], progress=advance)
+        roots = {size: open_checkpoint(note, home.log).root for _, size, note in signed}
+        report = verify_hashes(home.log_path, roots, since=before, stop=stop, progress=advance)
     size, fault = report.verified.tree.size, report.fault
     if fault is None and remember is not None:
         _write(remember, report.verified)
@@ -38,6 +41,8 @@ def verify_hashes_only(directory: Path, log_key: str | None, remember: Path | No
     else:
         begun = f" {before.tree.size} of them were verified before." if before.tree.size else ""
         say(f"[green]The hashes hold[/]: every leaf, link and signed root of {size} entries.{begun}")
+        whose = "as given" if given is not None else "from trial.json: compare it with the one you were given"
+        say(f"Log key {safe((given or home.log.current).vkey())} ({whose})")
         say(f"Root: {report.verified.tree.root().hex()}. Signatures and rulings were not checked: `trail verify`.")
     return GOOD if fault is None else WRONG
 

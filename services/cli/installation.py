@@ -135,8 +135,17 @@ class Installation:
         return self
 
     def rotated(self, start: int, key: NoteKey) -> "Installation":
-        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key."""
+        """Remember that the log's checkpoints over ``start`` entries and more are signed with another key.
+
+        The earlier keys are taken out of the policy, and this machine's own witness forgets them: one that was
+        stolen is good for nothing then.
+        """
         self.expect(key)
+        policy = self.policy()
+        if policy is not None:
+            self._write_policy(replace(policy, logs=(key,)))
+        if self.local_witness() is not None:
+            Witness.at(self.witness_path, logs=[key], forget=self.log.all()).close()
         changed = replace(self, rotations=(*self.rotations, (start, key)))
         changed._write()  # last: an interrupted run is finished by the next
         return changed

@@ -33,7 +33,7 @@ def rotate(directory: Path, why: str, broker: str | None) -> int:
     log = Log.at(home.log_path, read_only=True)
     try:
         keys = log.register(home.trial).log_keys()
-        if keys.keys == home.log.keys:
+        if keys.keys == home.log.keys and not _unconfirmed(home, keys.current.public):
             key = _unused_key(home, log.register(home.trial))
             home.expect(NoteKey(keys.name, key.public))
             asyncio.run(_post(home, url, _draft(home, key, why)))
@@ -46,9 +46,19 @@ def rotate(directory: Path, why: str, broker: str | None) -> int:
     asyncio.run(_confirm(home, url))
     say(f"[green]The log's key is rotated[/], from the tree of {keys.keys[-1][0]} entries on.")
     say(f"New log key (give it to sites, witnesses and auditors): {safe(keys.current.vkey())}")
-    say("Witnesses that are not told refuse the log's checkpoints, and `trail doctor` shows it.")
+    say("Other witnesses trust it only when they are told, and the old one until they are:")
+    say(f"  trail witness --log {safe(keys.current.vkey())} --forget {safe(keys.all()[-2].vkey())} ...")
     say("The old private key signs nothing any more: take it away, and keep it only if your procedures ask for it.")
     return GOOD
+
+
+def _unconfirmed(home: Installation, public: bytes) -> bool:
+    """Whether the rotation to this key is sealed and its receipt has not come: an interrupted run's last step."""
+    outbox = home.outbox(ROOT_SOURCE)
+    key = base64.b64encode(public)
+    waits = any(key in one.payload for one in outbox.waiting(1000) if one.route == "log.key_rotated")
+    outbox.close()
+    return waits
 
 
 def _draft(home: Installation, key: SigningKey, why: str) -> Draft:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -76,10 +76,14 @@ def verify(
     """
     saved = source.log.register_rows()
     asked = policy or source.home.policy()
-    size = _settled_size(source, asked)
+    size = settled_size(source, asked)
     given = source.attestations()
+    grown = source.log.size()  # what came meanwhile is for the next time; what goes beyond even this was cut off
+    given = Attestations(
+        {at: lines for at, lines in given.cosignatures.items() if not size < at <= grown},
+        [one for one in given.timestamps if not size < one.size <= grown],
+    )
     signed = [one for one in source.checkpoints.all() if one[1] <= size]
-    given = replace(given, cosignatures={at: lines for at, lines in given.cosignatures.items() if at <= size})
     compared = saved if source.log.register_rows() == saved and source.log.size() == size else None
     verifier = Verifier(
         source.home.trial, log_key or source.home.log_key, lambda index: source.log.entry(index).raw
@@ -91,9 +95,15 @@ def verify(
     return report
 
 
-def _settled_size(source: Reading, policy: Policy | None) -> int:
-    """How many entries to verify: all there are now, once they are signed and cosigned, which takes a moment."""
+def settled_size(source: Reading, policy: Policy | None = None) -> int:
+    """How many entries to verify: all there are now, once they are signed and cosigned, which takes a moment.
+
+    More than there are, if more were signed: then they are missing, and verification says so.
+    """
+    before = _signed(source)  # read first: entries are there before they are signed
     size = source.log.size()
+    if before > size:
+        return before
     _wait(lambda: _signed(source) >= size, _SEALING_PATIENCE)
     if policy is not None and policy.quorum != NONE:
         _wait(lambda: source.cosignatures.latest(policy) >= size, _COSIGNING_PATIENCE)
