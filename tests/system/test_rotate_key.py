@@ -1,6 +1,7 @@
 """The log's key is rotated under a running stack: everybody goes on, and everything still verifies."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from services.cli.installation import Installation
 from services.cli.reading import reading, verify
 from services.cli.stack import Stack
 from services.console.replay import check
+from services.screening.decide import ScreeningDecider
+from shared.broker import connect
+from shared.decider import DeciderStore
 from shared.drafts import Draft
 from shared.identities import ROOT_SOURCE
 from shared.words import SourceId
@@ -56,6 +60,29 @@ def test_sites_deciders_and_auditors_follow_a_rotation(tmp_path: Path) -> None:
             assert verify(source, log_key=key).faults == []
         assert "another log key" in verify(source, log_key=rotated.log.current).faults[0].what
     assert (check(entries).decisions, check(entries).pending) == (1, 0)
+    read_again_from_the_beginning(twice, len(entries))
+
+
+def read_again_from_the_beginning(home: Installation, size: int) -> None:
+    """A decider without state reads a LOG that is rebuilt in one go, both rotations within one batch."""
+    for part in ("broker", "screening"):
+        shutil.move(home.directory / part, home.directory / f"{part}-moved-away")
+    stack = Stack(home)
+    try:
+        stack.start()
+        asyncio.run(at_rest(home, stack.url))
+    finally:
+        stack.stop()
+    store = DeciderStore.at(home.directory / "screening" / "screening.sqlite", ScreeningDecider(), home.trial)
+    _, seals = store.load(home.log_key)
+    store.close()
+    assert (seals.tree.size >= size, seals.log.keys) == (True, home.log.keys)
+
+
+async def at_rest(home: Installation, url: str) -> None:
+    client = await connect(url, "test")
+    assert await settled(client.jetstream(), home.topology, 60)
+    await client.close()
 
 
 def test_an_interrupted_rotation_is_finished_by_the_next(tmp_path: Path) -> None:

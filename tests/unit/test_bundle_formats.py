@@ -73,6 +73,8 @@ def theirs(text: str) -> verify.Policy | None:
         f"log {LOG_KEY.vkey()}x\nquorum none\n",
         f"log {LOG_KEY.vkey()[1:]}\nquorum none\n",
         f"witness X1 {LOG_KEY.vkey()}\nquorum X1\n",
+        f"log {NoteKey('', LOG.public).vkey()}\nquorum none\n",
+        f"log {NoteKey(ORIGIN, LOG.public[:31]).vkey()}\nquorum none\n",
         f"log +{LOG_KEY.vkey().partition('+')[2]}\nquorum none\n",
         *(
             f"{WITNESSES}group X {k} X1 X2\nquorum X\n"
@@ -257,10 +259,10 @@ def test_a_consistency_proof_is_one_for_both_or_for_neither(new: int, data: st.D
 
 
 def test_trees_of_no_or_the_same_size_need_no_proof_and_get_none() -> None:
-    root = tree_of(5).root()
-    assert not verify.is_consistent(0, root, 5, root, [])
-    assert not verify.is_consistent(5, root, 5, root, [])
-    assert not verify.is_consistent(6, root, 5, root, [])
+    for size in (4, 5):
+        root = tree_of(size).root()
+        for old in (0, size, size + 1):
+            assert not verify.is_consistent(old, root, size, root, [])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 255, 256, 257, 511, 512, 70_000])
