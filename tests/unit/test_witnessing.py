@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -180,6 +181,18 @@ def test_a_kept_cosignature_on_more_than_was_signed_stops_the_notary(notary: Not
     notary.sign(20)
     with pytest.raises(EvidenceError, match="has cosigned 30 entries of this log, and this notary has signed 20"):
         notary.witnessing(policy_of(("w", W1_KEY.vkey(), "http://127.0.0.1:1"))).collect()
+
+
+def test_a_witness_that_no_quorum_trusts_cannot_stop_the_notary_by_its_word(
+    witness: tuple[Witness, str], notary: Notary
+) -> None:
+    """A size in an answer is signed by nobody."""
+    notary.sign(20)
+    assert witness[0].add(CHAIN.body(0, 30)).status == 200
+    witnessing = notary.witnessing(replace(policy_of(entry(*witness)), quorum="none"))
+    witnessing.collect()
+    (trouble,) = witnessing.troubles.values()
+    assert "has cosigned 30 entries of this log, and this notary has signed 20" in trouble.what
 
 
 def test_somebody_else_may_submit_a_checkpoint_that_we_have_just_signed(
