@@ -40,3 +40,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """`trail verify` waits some seconds for what a running notary may just be doing; here it never is."""
     monkeypatch.setattr(reading, "_SEALING_PATIENCE", 0.3)
     monkeypatch.setattr(reading, "_COSIGNING_PATIENCE", 0.3)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mounting an attack takes a stack of its own, so `make test-all` does it; the table is checked always."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name != "test_table.py":
+            item.add_marker(pytest.mark.slow)
