@@ -16,8 +16,6 @@ from shared.words import EvidenceError, TrailError
 from tests.attacks.scene import A, Trial, awaited, copied, entries, trail, weighed
 from tests.attacks.thief import asked, displaced, garbage, notary_at, resealed, without, without_receipts
 
-NO_QUORUM = "are under no checkpoint that the policy's quorum, local, has cosigned"
-
 
 def newest(home: Installation) -> Checkpoint:
     """The newest signed checkpoint, its signature verified."""
@@ -50,9 +48,9 @@ def test_everything_rewritten_and_signed_with_the_stolen_key(
     verified = trail("verify", home.directory)
     assert (kept.code, verified.code) == (1, 1)
     assert "site-702 holds a receipt for another entry" in verified.text
-    assert NO_QUORUM in verified.text
     without_receipts(home)
-    assert NO_QUORUM in trail("verify", home.directory).text, "an auditor without receipts sees it too"
+    elsewhere = trail("verify", home.directory).text
+    assert "are under no checkpoint that the policy's quorum, local, has cosigned" in elsewhere
     trial = Trial(home)
     try:
         with pytest.raises(TrailError) as refused:
@@ -87,7 +85,7 @@ def test_two_auditors_are_shown_two_logs(trial: Trial, tmp_path: Path) -> None:
         without_receipts(home)
     first, second = (trail("verify", home.directory, "--policy", true.policy_path) for home in shown)
     assert (first.code, second.code) == (0, 1)
-    assert NO_QUORUM in second.text
+    assert "are under no checkpoint that the policy's quorum, local, has cosigned" in second.text
     one, two = map(newest, shown)
     with pytest.raises(EvidenceError) as compared:
         check_consistency(one.size, one.root, two.size, two.root, [])

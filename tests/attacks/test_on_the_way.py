@@ -114,6 +114,7 @@ def test_messages_dropped_with_the_brokers_files(home: Installation) -> None:
     size = len(entries(home))
     with running(home) as trial:
         post_in_vain(trial, weighed(A, 70), weighed(B, 71))
+        assert "1 events of site-701 have no receipt yet" in trail("doctor", "--data", home.directory).text
     moved_away(home.directory / "broker")
     with running(home) as trial:
         delivered = trail("deliver", "--wait", "--data", home.directory)

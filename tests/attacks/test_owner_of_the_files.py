@@ -58,9 +58,8 @@ def test_a_flipped_bit_in_an_old_entry(quiet: Trial) -> None:
     entry = next(entry for entry in entries(quiet.home) if b'"creatinine"' in entry.body)
     with changed(quiet.home, flipped(entry, b'"value":92', b'"value":62')):
         verified, examined = looked_over(quiet)
-    assert (
-        f"entry {entry.index}: recorded as admitted, but it must be refused: the signature is not that" in verified
-    )
+    assert f"entry {entry.index}: recorded as admitted, but it must be" in verified
+    assert "refused: the signature is not that of key" in verified
     assert f"is not the one that entry {entry.index + 1} links to" in examined
     assert quiet.said("audit", "critical") == [], "the running notary does not read full tiles again"
 

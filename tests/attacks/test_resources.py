@@ -33,7 +33,6 @@ from tests.attacks.scene import (
 
 FLOOD = b'"detail":"flood '
 LONGEST_WAIT = 60.0  # seconds; generous on purpose
-SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 async def flood(connected: Line, first: int, events: int, garbage: int) -> None:
@@ -56,7 +55,7 @@ async def flood(connected: Line, first: int, events: int, garbage: int) -> None:
     await window.publish_async_completed()
 
 
-@pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=SLOW)])
+@pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.timeout(900))])
 def test_a_flood_from_one_site(trial: Trial, count: int) -> None:
     home, before = trial.home, size_of(trial.home)
     notary, waits = trial.stack.pid("audit"), list[float]()

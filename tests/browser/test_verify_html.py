@@ -17,6 +17,8 @@ from tests.ed25519 import hard_cases
 from tests.evidence import KINDS, NEXT_KEY, Case, Unpacked, case, covered, judged, packed, unpacked
 from tests.notary import LOG_KEY, ORIGIN, STRANGER
 
+pytestmark = pytest.mark.slow
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 PAGE = Path(verify.__file__).with_suffix(".html")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -181,6 +181,7 @@ def test_a_damaged_note_is_one_for_both_or_for_neither(data: st.DataObject) -> N
         f"{ORIGIN}\n",
         f"example.org/other\n7\n{'A' * 43}=\n",
         f"{ORIGIN}\n7\n{'A' * 42}B=\n",
+        f"{ORIGIN}\n7\n{'A' * 43}=\n\x07\n",
     ],
 )
 def test_what_the_log_signed_that_is_no_checkpoint_of_it_is_refused(text: str) -> None:

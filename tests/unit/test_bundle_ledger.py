@@ -205,6 +205,28 @@ def test_what_is_no_event_is_not_admitted(liar: Liar, payload: bytes) -> None:
     assert "entry 3 is admitted, but is no event" in liar.told()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"sequence":"1"', b'"sequence":"one"'),
+        (b'"sequence":"1"', b'"sequence":"0"'),
+        (b'"sequence":"1"', b'"sequence":"01"'),
+        (b'"sequence":"1"', b'"sequence":1'),
+        (b'"sequence":"1"', b'"sequence":"12345678901234567"'),
+        (b'"source":"site/701"', b'"source":["site/701"]'),
+        (b'"trial":"NCT06027853"', b'"trial":null'),
+        (b'"type":"trialtrail', b'"kind":"trialtrail'),
+        (b'"data":{', b'"other":{'),
+    ],
+)
+def test_an_event_that_lacks_what_every_event_has_is_none(liar: Liar, old: bytes, new: bytes) -> None:
+    honest = liar.observe(1).body
+    liar.entries.pop()
+    assert old in honest
+    liar.seal("screening.observed", {}, payload=honest.replace(old, new))
+    assert "entry 3 is admitted, but is no event" in liar.told()
+
+
 def test_a_name_that_stands_twice_is_no_event(liar: Liar) -> None:
     honest = liar.observe(1).body
     liar.entries.pop()

@@ -314,11 +314,11 @@ class Policy:
 
     def open(self, note: bytes, what: str, logs: list[Key]) -> Checkpoint:
         """A checkpoint that one of these logs signed, with its cosignatures by witnesses of this policy."""
-        text, separator, block = note.decode(errors="replace").rpartition("\n\n")
+        text, _, block = note.decode(errors="replace").rpartition("\n\n")
         text += "\n"
         lines = re.findall("— ([^\\s+]+) ([A-Za-z0-9+/=]+)\n", block)
         signed = "".join(f"— {name} {signature}\n" for name, signature in lines)
-        good = separator and f"{text}\n{signed}".encode() == note and not re.search("[\x00-\x09\x0b-\x1f]", text)
+        good = f"{text}\n{signed}".encode() == note and not re.search("[\x00-\x09\x0b-\x1f]", text)
         require(good, f"{what} is not a signed note")
         signatures = [(name, unbase64(signature, f"a signature on {what}")) for name, signature in lines]
 
