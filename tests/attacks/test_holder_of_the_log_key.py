@@ -13,7 +13,7 @@ from services.cli.installation import Installation
 from shared.checkpoint import Checkpoint, open_checkpoint
 from shared.merkle import check_consistency
 from shared.words import EvidenceError, TrailError
-from tests.attacks.scene import A, Trial, awaited, copied, entries, trail, weighed
+from tests.attacks.scene import A, Trial, awaited, copied, cosigned, entries, size_of, trail, weighed
 from tests.attacks.thief import asked, displaced, garbage, notary_at, resealed, without, without_receipts
 
 
@@ -111,7 +111,7 @@ def test_a_second_notary_in_the_same_place(trial: Trial) -> None:
     assert "another notary is writing the log in" in refused.stderr
     # Where the lock does not hold, as over some networks, the database itself tells.
     (trial.home.log_path.parent / "notary.lock").unlink()
-    size = len(entries(trial.home))
+    size = size_of(trial.home)
     second = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert second.stderr is not None
@@ -128,5 +128,6 @@ def test_a_second_notary_in_the_same_place(trial: Trial) -> None:
         second.terminate()
         second.communicate()
     assert "is in the database already, and not sealed by this notary" in told
+    awaited(lambda: cosigned(trial.home) == size_of(trial.home))
     assert trail("verify", trial.home.directory).code == 0
-    assert len(entries(trial.home)) == size + posted
+    assert size_of(trial.home) == size + posted

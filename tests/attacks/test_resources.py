@@ -137,6 +137,7 @@ def all_is_delivered(trial: Trial, before: int, *values: int) -> None:
     assert delivered.code == 0, delivered.text
     trial.come_to_rest()
     new = entries(trial.home)[before:]
+    assert all(entry.admitted for entry in new)
     assert sorted(entry.body.partition(b'"value":')[2][:2] for entry in new) == [b"%d" % one for one in values]
     assert trail("verify", trial.home.directory).code == 0
 
