@@ -382,6 +382,17 @@ def test_what_a_source_did_not_sign_uses_none_of_its_numbers(liar: Liar) -> None
     assert "2 is neither here nor in a gap" in liar.told()
 
 
+def test_what_another_signed_in_its_name_uses_none_of_its_numbers(liar: Liar) -> None:
+    liar.observe(1)
+    in_its_name = {"source": "site/701", "sequence": 2}
+    liar.seal(
+        "screening.observed", {}, key=OTHER_SITE, header={"verdict": REFUSED, "reason": "no"}, body=in_its_name
+    )
+    liar.seal("screening.observed", {}, key=STRANGER, header={"verdict": REFUSED, "reason": "no"}, body=in_its_name)
+    liar.observe(3)
+    assert "2 is neither here nor in a gap" in liar.told()
+
+
 def test_an_entry_before_the_beginning_says_where_the_numbers_stood(liar: Liar) -> None:
     for number in range(1, 7):
         liar.observe(number)

@@ -297,7 +297,7 @@ def scripted(*scripts: Script) -> Iterator[tuple[str, list[str]]]:
         ([says(200, cosigned("w1.example", LOG, now()))], "does not sign with the key"),
         ([says(200, cosigned("w2.example", W1, now()))], "does not sign with the key"),
         ([says(200, cosigned("w1.example", W1, now(), 30))], "does not hold: the cosignature of w1.example"),
-        ([says(200, cosigned("w1.example", W1, now() + 3600))], r"tells a time that is 3\d\d\d s off"),
+        ([says(200, cosigned("w1.example", W1, now() + 3600))], r"tells a time that is \d+ s off"),
         ([says(200, cosigned("w1.example", W1, 1))], "set the clock that is wrong"),
         ([says(200, cosigned("w1.example", W1, (1 << 63) - 1))], "set the clock that is wrong"),
         ([goes_on_for_ever], "without end"),
