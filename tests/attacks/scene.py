@@ -92,6 +92,10 @@ class Trial:
 
         return bool(self.on_line(play))
 
+    def deliver(self, timeout: float = 60.0) -> bool:
+        """Deliver what the sites' outboxes still hold; whether every receipt has come."""
+        return bool(self.on_line(lambda connected: connected.deliver(SITES, timeout=timeout)))
+
     def on_line(self, play: Callable[[Line], Awaitable[Any]]) -> Any:
         """Do something over a connection to the broker."""
 

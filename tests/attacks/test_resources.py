@@ -133,8 +133,7 @@ def filled(directory: Path) -> Iterator[None]:
 
 def all_is_delivered(trial: Trial, before: int, *values: int) -> None:
     """Everything is sealed once, and the log is as it should be."""
-    delivered = trail("deliver", "--wait", "--data", trial.home.directory)
-    assert delivered.code == 0, delivered.text
+    assert trial.deliver()
     trial.come_to_rest()
     new = entries(trial.home)[before:]
     assert all(entry.admitted for entry in new)
