@@ -1,9 +1,9 @@
 """Says whether a part of the stack does its work; exit code 0 when it does, 1 with a sentence when not.
 
 ``health.py broker`` asks whether JetStream has recovered all its streams; ``health.py witness`` whether the witness
-answers from its memory; ``health.py notary`` and
-``health.py screening`` ask whether that consumer's messages are being dealt with. A service whose consumer was
-deleted, or whose loop hangs, keeps its connection and answers every ping; its messages tell the truth.
+answers from its memory; ``health.py notary``, ``health.py screening`` and ``health.py safety`` ask whether that
+consumer's messages are being dealt with. A service whose consumer was deleted, or whose loop hangs, keeps its
+connection and answers every ping; its messages tell the truth.
 
 Standard library only: it runs every few seconds, and importing a client would cost more than asking.
 """

@@ -49,7 +49,7 @@ class DecisionDraft:
     """A decision before it is an event: its type, whom it is about, what it says."""
 
     type: str
-    subject: ParticipantId
+    subject: ParticipantId | None  # None: about no participant
     data: Data
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.envelope import TYPE_PREFIX, read_envelope, read_json, write_envelope
 from shared.events import CATALOGUE, EventType, Role, check_dates, read_data, short_type
-from shared.events.log import SourceText
+from shared.events.log import KIND_OF_ROLE, SourceText
 from shared.words import RefusedError
 
 
@@ -49,7 +49,7 @@ class Draft(BaseModel):
         preferred = usual.get(kind)
         if preferred in roles:
             return preferred
-        return min(roles)
+        return min((role for role in roles if KIND_OF_ROLE.get(role) == kind), default=min(roles))
 
     def check(self, trial: str) -> None:
         """Judge the draft as admission will, as far as the draft alone can tell.

@@ -14,10 +14,11 @@ from typing import Any
 
 from services.audit.notary import Notary
 from services.cli.study import INVESTIGATORS, Act, Day, Post, PostBroken, RequestEnrolment, SignEligibility
-from services.screening.decide import SOURCE, ScreeningDecider
+from services.safety.decide import SafetyDecider
+from services.screening.decide import ScreeningDecider
 from services.screening.participant import Participant
 from shared.broker import Topology
-from shared.decider import Machine
+from shared.decider import Decider, Machine
 from shared.drafts import Draft
 from shared.entry import Arrival, Entry
 from shared.envelope import read_envelope
@@ -43,18 +44,22 @@ LOG_KEY = NoteKey(ORIGIN, seeded_key("log").public)
 
 
 class InProcess:
-    """A notary and a screening decider, fed by hand."""
+    """A notary and both deciders, fed by hand."""
 
-    def __init__(self, directory: Path, start: datetime, protocol: str, *, clock: str = "simulated") -> None:
+    def __init__(
+        self, directory: Path, start: datetime, protocol: str, *, clock: str = "simulated", trial: str = TRIAL
+    ) -> None:
         self.directory = directory
-        self.notary = Notary(directory / "audit", TRIAL, Keyring(seeded_key("log")), clock=lambda: start)
+        self.trial_name = trial
+        self.notary = Notary(directory / "audit", trial, Keyring(seeded_key("log")), clock=lambda: start)
         self.machine = Machine(ScreeningDecider())
+        self.safety = Machine(SafetyDecider())
         self.intake = 0
         self.now = start
         self._sequences: dict[str, int] = {}
-        self._topology = Topology(TRIAL)
+        self._topology = Topology(trial)
         opened = {
-            "origin": ORIGIN,
+            "origin": f"trialtrail.example/{trial}",
             "protocol_digest": protocol_digest(protocol),
             "log_key": base64.b64encode(seeded_key("log").public).decode(),
             "root_key": base64.b64encode(seeded_key("root").public).decode(),
@@ -62,8 +67,9 @@ class InProcess:
             "tick_seconds": 86_400,
         }
         self.root("log.opened", opened, intake=0)
+        self.grant(self.machine.decider.source, "screening")
+        self.grant(self.safety.decider.source, "safety")
         self.root("protocol.adopted", {"document": protocol, "digest": protocol_digest(protocol)})
-        self.grant(SOURCE, "screening")
 
     def root(self, type_: str, data: dict[str, Any], *, intake: int | None = None) -> list[Entry]:
         """Post a statement of the root."""
@@ -98,12 +104,13 @@ class InProcess:
             entries += sealed
             arrivals = []
             for entry in sealed:
-                for payload in self.machine.feed(entry):
-                    envelope = read_envelope(payload)
-                    key = seeded_key(f"{SOURCE} screening")
-                    subject = self._topology.intake_subject(SOURCE, envelope.route)
-                    arrivals.append(self.message(subject, payload, key))
+                for machine in (self.machine, self.safety):
+                    arrivals += [self._decision(machine.decider, payload) for payload in machine.feed(entry)]
         return entries
+
+    def _decision(self, decider: Decider, payload: bytes) -> Arrival:
+        subject = self._topology.intake_subject(decider.source, read_envelope(payload).route)
+        return self.message(subject, payload, seeded_key(f"{decider.source} {decider.source.partition('/')[2]}"))
 
     def message(self, subject: str, payload: bytes, key: SigningKey) -> Arrival:
         """The next message of the intake."""
@@ -193,7 +200,7 @@ class InProcess:
         sequence = self._sequences.get(draft.source, 0) + 1
         self._sequences[draft.source] = sequence
         event_id = str(uuid.uuid5(_IDS, f"{draft.source}/{sequence}/{self.intake}"))
-        payload = draft.payload(TRIAL, event_id, sequence)
+        payload = draft.payload(self.trial_name, event_id, sequence)
         route = CATALOGUE[draft.event_type.name].name.split(".", 1)[1].rpartition(".v")[0]
         subject = self._topology.intake_subject(SourceId(draft.source), route)
         if intake == 0:

@@ -17,6 +17,7 @@ from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
 from shared.events.log import ClockMoved, Granted, IntakeLost, KeyRotated, Opened, ProtocolAdopted, Revoked, Ticked
+from shared.events.safety import SafetyRetracted
 from shared.events.screening import RecordSigned, Registered, Retracted
 from shared.identities import ROOT_SOURCE, Identity, check_revocation, founders, granted, rotated
 from shared.moments import instant, stamp
@@ -172,7 +173,7 @@ def _rule(
         )
     gap = (counter.last + 1, envelope.sequence - 1) if envelope.sequence > counter.last + 1 else None
     try:
-        data = _content(register, envelope, event, identity, sealed_at, history)
+        data = _content(register, reading, envelope, event, identity, sealed_at, history)
         _take(register, envelope, data, identity, index)
     except RefusedError as error:
         return Ruling(str(error), envelope, counted=True, gap=gap)
@@ -237,6 +238,7 @@ def _genesis(envelope: Envelope, event: EventType) -> Opened:
 
 def _content(
     register: Register,
+    reading: Reading,
     envelope: Envelope,
     event: EventType,
     identity: Identity,
@@ -248,7 +250,7 @@ def _content(
         raise RefusedError(
             f"time {envelope.time_text} lies after {stamp(sealed_at)}, when it arrived: check the sender's clock"
         )
-    data = read_data(event, envelope.data)
+    data = read_data(event, envelope.data, reading.format)
     check_dates(data, sealed_at)
     earlier = history.admitted(envelope.source, envelope.id)
     if earlier is not None:
@@ -289,6 +291,8 @@ def _check_correction(envelope: Envelope, data: SiteData, identity: Identity, hi
     if old.subject != envelope.subject:
         raise RefusedError(f"data.corrects: event {data.corrects} is about another participant")
     if isinstance(data, Retracted):
+        if isinstance(data, SafetyRetracted) and not short_type(old.type).startswith("safety."):
+            raise RefusedError(f"data.corrects: a {short_type(old.type)} is taken back by screening.retracted")
         if short_type(old.type) == "screening.registered":
             raise RefusedError("data.corrects: a screening.registered event cannot be retracted")
         # What an investigator answers for in person, a coordinator's key cannot take back.

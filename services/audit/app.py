@@ -150,7 +150,11 @@ class AuditService:
 
     async def _provision(self) -> None:
         assert self._client is not None
-        consumers = {"notary": self.topology.intake, "screening": self.topology.log}
+        consumers = {
+            "notary": self.topology.intake,
+            "screening": self.topology.log,
+            "safety": self.topology.log,
+        }
         await provision(self._client.jetstream(), self.topology, consumers)
 
     async def _keep_house(self) -> None:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from services.screening.decide import SOURCE, ScreeningDecider
+from services.safety.decide import SafetyDecider
+from services.screening.decide import ScreeningDecider
 from services.screening.eligibility import Rules, assess_participant
 from services.screening.enrolment import Trial
 from services.screening.participant import Participant
-from shared.decider import Machine
+from shared.decider import Decider, Machine, read_event
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
 from shared.events import short_type
+from shared.events.log import Granted
 from shared.moments import instant
 from shared.protocol.model import load_protocol, protocol_digest
 from shared.words import TrailError
@@ -33,40 +35,54 @@ class Replay:
     decisions: int = 0
     pending: int = 0
     differences: list[Difference] = field(default_factory=list)
-    machine: Machine = field(default_factory=lambda: Machine(ScreeningDecider()))
+
+
+@dataclass(slots=True)
+class _Service:
+    """A deciding service as it is replayed: what is due by its own sequence, and how far it has come."""
+
+    machine: Machine
+    due: dict[int, bytes] = field(default_factory=dict)
+    highest: int = 0
+    granted: bool = False  # before it may speak, nothing of it can be missing
+
+    def take(self, result: Replay, entry: Entry) -> None:
+        recorded = _event_of(entry, self.machine.decider)
+        if recorded is not None:
+            result.decisions += 1
+            self.highest = max(self.highest, recorded.sequence)
+            _compare(result, entry, recorded, self.due.pop(recorded.sequence, None))
+        first = self.machine.sequence + 1
+        self.due |= dict(enumerate(self.machine.feed(entry), first))
 
 
 def check(entries: Iterable[Entry], progress: Callable[[int], None] | None = None) -> Replay:
     """Decide everything again and compare each recorded decision byte for byte."""
     result = Replay()
-    due: dict[int, bytes] = {}  # the service's own sequence -> the event it must have posted
-    highest = 0
+    services = [_Service(Machine(decider)) for decider in (ScreeningDecider(), SafetyDecider())]
     for entry in entries:
         result.entries += 1
         if progress is not None and result.entries % 500 == 0:
             progress(result.entries)
-        recorded = _own_event(entry)
-        if recorded is not None:
-            result.decisions += 1
-            highest = max(highest, recorded.sequence)
-            _compare(result, entry, recorded, due.pop(recorded.sequence, None))
-        first = result.machine.sequence + 1
-        due |= dict(enumerate(result.machine.feed(entry), first))
-    # Decisions are posted in order: one that a later one has overtaken does not come any more.
-    for sequence, payload in due.items():
-        if sequence < highest:
-            result.differences.append(_left_out(payload))
-        else:
-            result.pending += 1
+        for service in services:
+            service.take(result, entry)
+            service.granted |= _grants(entry, service.machine.decider)
+    for service in services:
+        # Decisions are posted in order: one that a later one has overtaken does not come any more.
+        for sequence, payload in service.due.items():
+            if sequence < service.highest:
+                result.differences.append(_left_out(payload))
+            elif service.granted:
+                result.pending += 1
     return result
 
 
-def as_of(entries: Iterable[Entry], moment: str | None) -> Machine:
-    """The deciders' knowledge as of an entry index (inclusive) or a time (RFC 3339); None: now.
+def as_of(entries: Iterable[Entry], moment: str | None, decider: Decider | None = None) -> Machine:
+    """A decider's knowledge as of an entry index (inclusive) or a time (RFC 3339); None: now.
 
-    Raises TrailError when the moment is neither.
+    The screening decider's where no other is given. Raises TrailError when the moment is neither.
     """
-    machine = Machine(ScreeningDecider())
+    machine = Machine(decider or ScreeningDecider())
     known = until(moment)
     for entry in entries:
         if not known(entry):
@@ -140,11 +156,18 @@ def participants(machine: Machine) -> list[tuple[str, Participant]]:
     return [(value.code, value) for _, value in sorted(machine.state.items()) if isinstance(value, Participant)]
 
 
-def _own_event(entry: Entry) -> Envelope | None:
-    """The screening service's admitted event in this entry; None for anything else on its subject or another."""
-    if SOURCE.replace("/", ".") not in entry.header.subject or not entry.admitted:
+def _event_of(entry: Entry, decider: Decider) -> Envelope | None:
+    """A service's own admitted event in this entry; None for anything else on its subject or another."""
+    if f".{decider.source.replace('/', '.')}." not in entry.header.subject or not entry.admitted:
         return None
     return read_envelope(entry.body)
+
+
+def _grants(entry: Entry, decider: Decider) -> bool:
+    if not entry.header.subject.endswith(".identity.granted"):
+        return False
+    event = read_event(entry)
+    return event is not None and isinstance(event.data, Granted) and event.data.source == decider.source
 
 
 def _compare(result: Replay, entry: Entry, recorded: Envelope, expected: bytes | None) -> None:

@@ -1,5 +1,6 @@
 """Sealed events as sentences, for people who review a trial."""
 
+from services.console.safety_words import ruled_on_safety, said_of_safety
 from shared.decider import SealedEvent
 from shared.events import SiteData, decisions, log, screening
 from shared.protocol.items import items
@@ -8,7 +9,13 @@ from shared.protocol.items import items
 def in_words(event: SealedEvent) -> str:
     """One sentence that says what an event says."""
     data = event.data
-    text = _said(data) or _ruled(data) or event.type.replace(".", " ").replace("_", " ")
+    text = (
+        _said(data)
+        or _ruled(data)
+        or said_of_safety(data)
+        or ruled_on_safety(data)
+        or event.type.replace(".", " ").replace("_", " ")
+    )
     if isinstance(data, SiteData) and data.corrects is not None:
         text += f"; corrects {data.corrects}: {data.reason}"
     return text

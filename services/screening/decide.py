@@ -16,6 +16,7 @@ from shared.decider import DecisionDraft, SealedEvent, Step
 from shared.events import Data
 from shared.events.decisions import Decided
 from shared.events.log import ProtocolAdopted
+from shared.events.safety_decisions import SlotsDecided
 from shared.events.screening import Infused, RecordSigned, Retracted
 from shared.protocol.model import load_protocol
 from shared.words import ParticipantId, SourceId, TrailError
@@ -39,6 +40,9 @@ class ScreeningDecider:
         assert isinstance(trial, Trial)
         if isinstance(event.data, ProtocolAdopted):
             return self._adopt(state, trial, event)
+        if isinstance(event.data, SlotsDecided):
+            open_ = {"up_to": dict(event.data.up_to), "held": event.data.held}
+            return Step({_TRIAL: trial.model_copy(update=open_)})
         code = event.envelope.subject
         if not trial.document:
             return Step() if code is None else self._remember(state, event, code)

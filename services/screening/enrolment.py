@@ -1,23 +1,28 @@
 """Places in the trial: who may have one, and what breaks the trial's sequence (21 CFR 11.10(f))."""
 
-from pydantic import BaseModel, ConfigDict
-
 from services.screening.eligibility import ENGINE, Assessed, Rules, assess_for_enrolment
 from services.screening.participant import CLOSINGS, Participant
 from shared.decider import DecisionDraft, SealedEvent
 from shared.events.decisions import Cited, DeviationRaised, Enrolled, EnrolmentRefused
 from shared.events.screening import EnrolmentRequested, Infused
+from shared.records import Document
 from shared.words import ParticipantId
 
 
-class Trial(BaseModel):
-    """What is known of the trial as a whole: its protocol as adopted, the places taken, the time."""
+class Trial(Document):
+    """What is known of the trial as a whole: its protocol as adopted, the places taken, the time.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    ``up_to`` is how many participants may be enrolled at each dose level in all, as the safety service last
+    decided; None where it has never said. ``at_level`` is how many were.
+    """
+
     document: str = ""
     digest: str = ""
     places_taken: int = 0
     sealed_at: str = ""
+    up_to: dict[str, int] | None = None
+    held: bool = False
+    at_level: dict[str, int] = {}
 
 
 def citation(event: SealedEvent) -> Cited:
@@ -56,7 +61,12 @@ def enrol(
         participant.model_copy(
             update={"place": place, "dose_level": request.dose_level, "request": event.envelope.id}
         ),
-        trial.model_copy(update={"places_taken": place}),
+        trial.model_copy(
+            update={
+                "places_taken": place,
+                "at_level": trial.at_level | {request.dose_level: trial.at_level.get(request.dose_level, 0) + 1},
+            }
+        ),
         DecisionDraft("screening.enrolled", subject, enrolled),
     )
 
@@ -87,7 +97,21 @@ def _obstacles(
     if request.dose_level not in {level.id for level in rules.protocol.dose_levels}:
         known = ", ".join(level.id for level in rules.protocol.dose_levels)
         reasons.append(f"{request.dose_level} is not a dose level of the protocol ({known})")
+    elif participant.place is None:
+        reasons += _no_slot(trial, request.dose_level)
     return reasons
+
+
+def _no_slot(trial: Trial, level: str) -> list[str]:
+    """Why a dose level takes nobody now; empty when it does, and where the safety service has never said."""
+    if trial.up_to is None:
+        return []
+    if trial.held:
+        return ["enrolment is held: the cohort committee has to decide first"]
+    taken, most = trial.at_level.get(level, 0), trial.up_to.get(level, 0)
+    if taken < most:
+        return []
+    return [f"no slot is open at {level}: {taken} enrolled of {most}, until the cohort committee opens more"]
 
 
 def deviation(participant: Participant, rules: Rules, event: SealedEvent, rule: str, text: str) -> DecisionDraft:

@@ -3,20 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
-
-from pydantic import BaseModel, ConfigDict
 
 from services.screening.evidence import Record
 from services.screening.rules import Reference
 from shared.decider import SealedEvent
-from shared.envelope import TYPE_PREFIX, read_json, write_json
-from shared.events import CATALOGUE, Data, SiteData, read_data
 from shared.events.decisions import Basis
 from shared.events.screening import Completed, Infused, InfusionPlanned, ScreenFailed, Withdrawn
 from shared.moments import instant, span
+from shared.records import Document, StoredRecord, corrected_id
 from shared.words import LogIndex
 
 # Events that are a site's statements about a participant, and so may be evidence.
@@ -42,22 +38,7 @@ CLOSINGS: Final = {"screen_failed": "closed as a screen failure", "withdrawn": "
 """What ends a participant's way into the trial, as decisions name it among what failed, and in words."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StoredRecord(_Document):
-    """A live record: a sealed statement that was neither corrected nor retracted. ``data`` is its JSON."""
-
-    index: int
-    leaf: str
-    event_id: str
-    type: str
-    sealed_at: str
-    data: str
-
-
-class LastDecision(_Document):
+class LastDecision(Document):
     """The newest decision about a participant. ``entry`` and ``leaf`` are known once it is sealed itself."""
 
     cause: int
@@ -71,7 +52,7 @@ class LastDecision(_Document):
     leaf: str | None = None
 
 
-class Signature(_Document):
+class Signature(Document):
     """An admitted signature, by position, content and the id under which it can be corrected or retracted."""
 
     entry: int
@@ -79,7 +60,7 @@ class Signature(_Document):
     event_id: str
 
 
-class Participant(_Document):
+class Participant(Document):
     """Everything the screening service knows about one participant."""
 
     code: str
@@ -93,27 +74,18 @@ class Participant(_Document):
 
     def with_record(self, event: SealedEvent) -> "Participant":
         """The participant after one more statement; a correction takes the corrected record's place."""
-        data = event.data
+        gone = corrected_id(event.data)
         kept = self.records
-        if isinstance(data, SiteData) and data.corrects is not None:
-            kept = tuple(record for record in kept if record.event_id != data.corrects)
+        if gone is not None:
+            kept = tuple(record for record in kept if record.event_id != gone)
         if event.type in EVIDENCE_TYPES:
-            kept += (
-                StoredRecord(
-                    index=event.entry.index,
-                    leaf=event.entry.leaf.hex(),
-                    event_id=event.envelope.id,
-                    type=event.type,
-                    sealed_at=event.entry.header.sealed_at,
-                    data=write_json(dict(event.envelope.data)).decode(),
-                ),
-            )
+            kept += (StoredRecord.of(event),)
         return self.model_copy(update={"records": kept})
 
     def live(self) -> list[Record]:
         """The live records, typed."""
         return [
-            Record(LogIndex(kept.index), kept.leaf, kept.event_id, kept.type, _typed(kept.type, kept.data))
+            Record(LogIndex(kept.index), kept.leaf, kept.event_id, kept.type, kept.said)
             for kept in self.records
         ]
 
@@ -135,7 +107,7 @@ class Participant(_Document):
     def infusions(self) -> Iterator[tuple[StoredRecord, Infused]]:
         """The live records of infusions, in log order."""
         for record in self.records:
-            data = _typed(record.type, record.data) if record.type == "treatment.infused" else None
+            data = record.said if record.type == "treatment.infused" else None
             if isinstance(data, Infused):
                 yield record, data
 
@@ -147,11 +119,6 @@ class Participant(_Document):
         """The live record of the first infusion, if there was one; of several the earliest by its moment."""
         firsts = [(record, data) for record, data in self.infusions() if data.number == 1]
         return min(firsts, key=lambda one: (span(one[1].at, zone).first, one[0].index), default=None)
-
-
-@lru_cache(maxsize=65536)
-def _typed(type_: str, data: str) -> Data:
-    return read_data(CATALOGUE[f"{TYPE_PREFIX}{type_}.v1"], read_json(data.encode()))
 
 
 def local_day(sealed_at: str, zone: ZoneInfo) -> date:
@@ -178,7 +145,7 @@ def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> Judge
     as a screen failure or withdrew, time stands still on that day.
     """
     planned = participant.newest("screening.infusion_planned")
-    plan = _typed(planned.type, planned.data) if planned else None
+    plan = planned.said if planned else None
     # No further infusion is planned before one that was given: the last planned one is never earlier.
     after = [span(data.at, zone).days(zone)[1] for _, data in participant.infusions()]
     if isinstance(plan, InfusionPlanned) and plan.last:
@@ -203,7 +170,7 @@ def judged_on(participant: Participant, sealed_at: str, zone: ZoneInfo) -> Judge
     completed = participant.newest("screening.completed")
     if completed is None:
         return judged(today, "today", None)
-    data = _typed(completed.type, completed.data)
+    data = completed.said
     assert isinstance(data, Completed)
     day = span(data.on, zone).days(zone)[1]
     return judged(max(day, today), "completed" if today <= day else "today", completed)
@@ -213,7 +180,7 @@ def _ended(participant: Participant, zone: ZoneInfo) -> list[date]:
     """The day on which screening ended without an infusion, if it has."""
     found = []
     for record in participant.closed().values():
-        data = _typed(record.type, record.data)
+        data = record.said
         assert isinstance(data, ScreenFailed | Withdrawn)
         found.append(span(data.on, zone).days(zone)[1])
     return found

@@ -26,6 +26,9 @@ Role = Literal[
     "site_system",  # a site's electronic source or its coordinator
     "investigator",  # a person who answers for a site's medical judgement
     "sponsor",  # the sponsor's configuration of the trial
+    "safety",  # the safety service
+    "medical_monitor",  # the sponsor's physician who assesses adverse events and reports them
+    "cohort_committee",  # who decides on dose levels, on the engine's recommendation
 ]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -87,6 +90,11 @@ class SiteData(Data):
     def dated(self) -> dict[str, str]:
         """Fields that state when something happened, by name; none of them may lie in the future."""
         return {}
+
+
+def given(**dates: str | None) -> dict[str, str]:
+    """Only those dates that are given, by name."""
+    return {name: when for name, when in dates.items() if when is not None}
 
 
 _GRACE = timedelta(hours=26)

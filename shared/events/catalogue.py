@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from shared.entry import FORMAT_VERSION
 from shared.envelope import TYPE_PREFIX
-from shared.events import decisions, log, screening
+from shared.events import decisions, log, safety, safety_decisions, screening
 from shared.events.base import Data, Role
 from shared.words import RefusedError
 
@@ -38,7 +39,8 @@ _PHRASES = {
 class EventType:
     """One row of the catalogue. ``roles`` is the authority table of this event type.
 
-    ``since`` is the entry format that brought it: to entries of an older format it does not exist.
+    ``since`` is the entry format that brought it: to entries of an older format it does not exist. ``older`` are
+    models that entries up to a format are judged by.
     """
 
     name: str
@@ -46,13 +48,27 @@ class EventType:
     roles: frozenset[Role]
     about_participant: bool
     since: int = 1
+    older: tuple[tuple[int, type[Data]], ...] = ()
+
+    def model_at(self, format_: int) -> type[Data]:
+        """The model by which an entry of this format is judged."""
+        return next((model for last, model in self.older if format_ <= last), self.model)
 
 
 def _row(
-    name: str, model: type[Data], *roles: Role, participant: bool = True, since: int = 1
+    name: str,
+    model: type[Data],
+    *roles: Role,
+    participant: bool = True,
+    since: int = 1,
+    older: tuple[tuple[int, type[Data]], ...] = (),
 ) -> tuple[str, EventType]:
     full = f"{TYPE_PREFIX}{name}.v1"
-    return full, EventType(full, model, frozenset(roles), participant, since)
+    return full, EventType(full, model, frozenset(roles), participant, since, older)
+
+
+def _safety(name: str, model: type[Data], *roles: Role, participant: bool = True) -> tuple[str, EventType]:
+    return _row(name, model, *roles, participant=participant, since=3)
 
 
 CATALOGUE: Mapping[str, EventType] = dict(
@@ -64,7 +80,14 @@ CATALOGUE: Mapping[str, EventType] = dict(
         _row("log.clock_moved", log.ClockMoved, "root", participant=False),
         _row("log.key_rotated", log.KeyRotated, "root", participant=False, since=2),
         _row("protocol.adopted", log.ProtocolAdopted, "root", "sponsor", participant=False),
-        _row("identity.granted", log.Granted, "root", "administrator", participant=False),
+        _row(
+            "identity.granted",
+            log.Granted,
+            "root",
+            "administrator",
+            participant=False,
+            older=((2, log.GrantedBeforeSafety),),
+        ),
         _row("identity.revoked", log.Revoked, "root", "administrator", participant=False),
         _row("screening.registered", screening.Registered, "site_system"),
         _row("screening.consented", screening.Consented, "site_system"),
@@ -86,6 +109,42 @@ CATALOGUE: Mapping[str, EventType] = dict(
         _row("screening.enrolled", decisions.Enrolled, "screening"),
         _row("screening.enrolment_refused", decisions.EnrolmentRefused, "screening"),
         _row("screening.deviation_raised", decisions.DeviationRaised, "screening"),
+        _safety("treatment.arm_assigned", safety.ArmAssigned, "site_system", "sponsor"),
+        _safety("treatment.exposed", safety.Exposed, "site_system"),
+        _safety("safety.event_reported", safety.EventReported, "site_system", "investigator"),
+        _safety("safety.event_updated", safety.EventUpdated, "site_system", "investigator"),
+        _safety("safety.event_resolved", safety.EventResolved, "site_system", "investigator"),
+        _safety("safety.observed", safety.Measured, "site_system"),
+        _safety("safety.crs_assessed", safety.CrsAssessed, "site_system", "investigator"),
+        _safety("safety.icans_assessed", safety.IcansAssessed, "site_system", "investigator"),
+        _safety("safety.gvhd_assessed", safety.GvhdAssessed, "site_system", "investigator"),
+        _safety("safety.died", safety.Died, "site_system", "investigator"),
+        _safety("safety.medication_given", safety.MedicationGiven, "site_system"),
+        _safety("safety.disposition_recorded", safety.DispositionRecorded, "site_system"),
+        _safety("safety.event_assessed", safety.EventAssessed, "medical_monitor"),
+        _safety("safety.reference_adopted", safety.ReferenceAdopted, "medical_monitor", participant=False),
+        _safety("safety.report_sent", safety.ReportSent, "medical_monitor"),
+        _safety("safety.cohort_decided", safety.CohortDecided, "cohort_committee", participant=False),
+        _safety(
+            "safety.retracted",
+            safety.SafetyRetracted,
+            "site_system",
+            "investigator",
+            "medical_monitor",
+        ),
+        _safety("safety.grade_proposed", safety_decisions.GradeProposed, "safety"),
+        _safety("safety.grade_disputed", safety_decisions.GradeDisputed, "safety"),
+        _safety("safety.event_classified", safety_decisions.EventClassified, "safety"),
+        _safety("safety.report_due", safety_decisions.ReportDue, "safety"),
+        _safety("safety.report_overdue", safety_decisions.ReportOverdue, "safety"),
+        _safety("safety.report_closed", safety_decisions.ReportClosed, "safety"),
+        _safety("safety.window_decided", safety_decisions.WindowDecided, "safety"),
+        _safety("safety.cohort_recommended", safety_decisions.CohortRecommended, "safety", participant=False),
+        _safety("safety.slots_decided", safety_decisions.SlotsDecided, "safety", participant=False),
+        _safety("safety.departure_noted", safety_decisions.DepartureNoted, "safety", participant=False),
+        _safety("safety.query_raised", safety_decisions.QueryRaised, "safety"),
+        _safety("safety.query_closed", safety_decisions.QueryClosed, "safety"),
+        _safety("safety.deviation_raised", decisions.DeviationRaised, "safety"),
     ]
 )
 
@@ -95,13 +154,13 @@ def short_type(name: str) -> str:
     return name.removeprefix(TYPE_PREFIX).rpartition(".v")[0]
 
 
-def read_data(event: EventType, data: Mapping[str, Any]) -> Data:
-    """Judge an event's data by its model.
+def read_data(event: EventType, data: Mapping[str, Any], format_: int = FORMAT_VERSION) -> Data:
+    """Judge an event's data by its model, as it was in this entry format.
 
     Raises RefusedError naming the first field that is wrong and how.
     """
     try:
-        return event.model.model_validate(data)
+        return event.model_at(format_).model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise RefusedError(_sentence(first["type"], first["loc"], first.get("ctx", {}))) from None

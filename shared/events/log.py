@@ -85,12 +85,24 @@ class Granted(Data):
         return self
 
 
+_RoleBeforeSafety = Literal["root", "administrator", "log", "screening", "site_system", "investigator", "sponsor"]
+
+
+class GrantedBeforeSafety(Granted):
+    """A grant in an entry of format 2 or less, when there were fewer roles."""
+
+    roles: Annotated[list[_RoleBeforeSafety], Field(min_length=1, max_length=8)]  # type: ignore[assignment]
+
+
 KIND_OF_ROLE: dict[str, str] = {
     "administrator": "admin",
     "screening": "service",
     "site_system": "site",
     "investigator": "site",
     "sponsor": "sponsor",
+    "safety": "service",
+    "medical_monitor": "sponsor",
+    "cohort_committee": "sponsor",
 }
 
 

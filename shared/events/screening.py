@@ -1,14 +1,14 @@
 """What sites report about a participant, and what investigators sign."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.events.base import Data, Hash, Index, Name, Number, SiteData, Text, Token
+from shared.events.base import Data, Hash, Index, Name, Number, SiteData, Text, Token, given
 from shared.moments import Day, Moment
-from shared.protocol.items import items
+from shared.protocol.items import Quantity, items
 from shared.protocol.units import UnitError, convert
 
 Answer = Literal["yes", "no", "unknown"]
@@ -30,7 +30,7 @@ class Registered(SiteData):
 
     def dated(self) -> dict[str, str]:
         """See SiteData."""
-        return _given(birth_date=self.birth_date, **({"age.on": self.age.on} if self.age else {}))
+        return given(birth_date=self.birth_date, **({"age.on": self.age.on} if self.age else {}))
 
 
 class Consented(SiteData):
@@ -95,7 +95,7 @@ class Observed(SiteData):
     @model_validator(mode="after")
     def _fits_the_catalogue(self) -> Self:
         catalogue = items()
-        if self.item in catalogue.quantities:
+        if self.item in self._quantities():
             self._check_quantity()
         elif self.item in catalogue.codes:
             code = catalogue.codes[self.item]
@@ -107,8 +107,11 @@ class Observed(SiteData):
             raise ValueError(f"item {self.item} is not in the catalogue of items")
         return self
 
+    def _quantities(self) -> Mapping[str, Quantity]:
+        return items().quantities
+
     def _check_quantity(self) -> None:
-        quantity = items().quantities[self.item]
+        quantity = self._quantities()[self.item]
         if self.value is None or self.result is not None:
             raise ValueError(f"{self.item} needs a value and takes no result")
         if quantity.whole and (self.value != self.value.to_integral_value() or self.comparator):
@@ -218,7 +221,7 @@ class HistoryListed(SiteData):
         """See SiteData."""
         named = {"on": self.on}
         for at, entry in enumerate(self.entries):
-            named |= _given(**{f"entries[{at}].last": entry.last, f"entries[{at}].remission": entry.remission})
+            named |= given(**{f"entries[{at}].last": entry.last, f"entries[{at}].remission": entry.remission})
         return named
 
     @model_validator(mode="after")
@@ -340,10 +343,6 @@ class RecordSigned(SiteData):
     meaning: Literal["eligibility"]
     name: Name
     records: Annotated[list[SignedRecord], Field(min_length=1, max_length=50)]
-
-
-def _given(**dates: str | None) -> dict[str, str]:
-    return {name: when for name, when in dates.items() if when is not None}
 
 
 def _plain(value: Decimal) -> str:

@@ -1,7 +1,8 @@
-"""The items a site may report, read from ``items.yaml`` beside this file."""
+"""The items a site may report, read from ``items.yaml`` and ``measurements.yaml`` beside this file."""
 
+from collections.abc import Mapping
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Annotated, Literal
 
@@ -59,10 +60,16 @@ class Items(BaseModel):
     codes: dict[str, Code]
     topics: dict[str, Topic]
     histories: dict[str, History]
+    measurements: dict[str, Quantity]
+
+    @cached_property
+    def measured(self) -> Mapping[str, Quantity]:
+        """What may be reported as measured for safety: the quantities of screening, and more."""
+        return self.quantities | self.measurements
 
     def title(self, name: str) -> str:
         """What people call an item."""
-        for table in (self.quantities, self.codes, self.topics, self.histories):
+        for table in (self.quantities, self.codes, self.topics, self.histories, self.measurements):
             if name in table:
                 return table[name].title
         return name.replace("_", " ")
@@ -71,4 +78,10 @@ class Items(BaseModel):
 @lru_cache(maxsize=1)
 def items() -> Items:
     """The catalogue, read once."""
-    return Items.model_validate(yaml.safe_load(files("shared.protocol").joinpath("items.yaml").read_text("utf-8")))
+    return Items.model_validate(_read("items.yaml") | _read("measurements.yaml"))
+
+
+def _read(name: str) -> dict[str, object]:
+    document = yaml.safe_load(files("shared.protocol").joinpath(name).read_text("utf-8"))
+    assert isinstance(document, dict)
+    return document

@@ -11,26 +11,18 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-import shared.moments  # noqa: F401  pins zoneinfo to the locked tzdata before any zone is opened
 from shared.events.base import Name, Text, Token
 from shared.protocol.items import AgeClass
 from shared.protocol.rule_kinds import Days, Part, Rule
+from shared.protocol.safety import SafetyPlan
+from shared.protocol.zones import ZoneName
 from shared.words import TrailError
 
 MAX_NESTING = 24
 
 
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"{name} is not a time zone; write it like Asia/Shanghai") from None
-    return name
-
-
-ZoneName = Annotated[str, AfterValidator(_zone)]
 CriterionId = Annotated[str, StringConstraints(pattern=r"^[IE][1-9][0-9]?(\.[1-9][0-9]?)?$")]
 AssumptionId = Annotated[str, StringConstraints(pattern=r"^A[1-9][0-9]?$")]
 
@@ -95,6 +87,7 @@ class Protocol(Part):
     inclusion: Annotated[tuple[Criterion, ...], Field(strict=False, min_length=1)]
     exclusion: Annotated[tuple[Criterion, ...], Field(strict=False, min_length=1)]
     assumptions: Annotated[tuple[Assumption, ...], Field(strict=False)]
+    safety: SafetyPlan | None = None
 
     def zone(self, source: str) -> ZoneInfo:
         """The time zone in which a source's dates are meant."""
@@ -214,7 +207,7 @@ def _sentence(kind: str, location: tuple[int | str, ...], context: dict[str, Any
     elif kind == "literal_error":
         problem = f" must be one of {context['expected']}"
     elif kind == "union_tag_invalid":
-        problem = f": {context['tag']} is not a kind of rule; there are {context['expected_tags']}"
+        problem = f": {context['tag']} is not one of its kinds; there are {context['expected_tags']}"
     else:
         problem = f" {_PHRASES.get(kind, 'is not of the kind this key needs')}"
     return f"the protocol document is wrong: {where or 'the whole'}{problem}"

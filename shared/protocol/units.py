@@ -1,4 +1,4 @@
-"""UCUM units, exactly: conversion by a decimal factor, molar masses where the item has one.
+"""UCUM units, exactly: conversion by a decimal factor, molar masses where the item has one, degrees by their line.
 
 A unit that is not UCUM, or that measures something else, is an error and never a guess.
 """
@@ -14,6 +14,7 @@ from shared.words import TrailError
 # One arithmetic everywhere, whatever the caller's thread has set.
 EXACT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _FACTOR = Context(prec=12, rounding=ROUND_HALF_EVEN)  # sheds the binary noise of pint's float factors
+_FREEZING = Decimal(32)  # of water, in degrees Fahrenheit
 # An exponent like 10*99999999999 would be worked out, and hang the reader; no unit of a laboratory has one.
 _LONG_NUMBER = re.compile(r"\d{4}(?![^{]*\})")
 
@@ -51,11 +52,17 @@ def factor(unit: str, to: str, molar: Decimal | None = None) -> Decimal:
 
 
 def convert(value: Decimal, unit: str, to: str, molar: Decimal | None = None) -> Decimal:
-    """Express ``value`` in another unit, to 28 digits.
+    """Express ``value`` in another unit, to 28 digits; degrees Fahrenheit and Celsius in each other, too.
 
     Raises UnitError with a sentence.
     """
-    return value if unit == to else EXACT.multiply(value, factor(unit, to, molar))
+    if unit == to:
+        return value
+    if unit == "[degF]" and to == "Cel":
+        return EXACT.divide(EXACT.multiply(EXACT.subtract(value, _FREEZING), Decimal(5)), Decimal(9))
+    if unit == "Cel" and to == "[degF]":
+        return EXACT.add(EXACT.divide(EXACT.multiply(value, Decimal(9)), Decimal(5)), _FREEZING)
+    return EXACT.multiply(value, factor(unit, to, molar))
 
 
 def _ratio(source: Any, target: Any) -> Decimal:

@@ -80,7 +80,8 @@ class Trial:
     def __init__(self, home: Installation) -> None:
         self.home = home
         self.stack = Stack(home)
-        self._begun = {name: len(self._output(name)) for name in ("broker", "witness", "audit", "screening")}
+        parts = ("broker", "witness", "audit", "screening", "safety")
+        self._begun = {name: len(self._output(name)) for name in parts}
 
     def post(self, *drafts: Draft, timeout: float = _PATIENCE) -> bool:
         """Post as sites do; whether every one of their receipts has come in time, and verified."""

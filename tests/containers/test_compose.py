@@ -17,7 +17,7 @@ from tests.scenario import play, read_output
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 _ROOT = Path(__file__).parents[2]
-_PARTS = ("nats", "witness", "audit", "screening")
+_PARTS = ("nats", "witness", "audit", "screening", "safety")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def test_a_broker_in_a_container_carries_the_same_system(broker: DockerContainer
     home.policy_path.unlink()  # no witness runs here, so none may be asked for
     url = f"nats://{broker.get_container_host_ip()}:{broker.get_exposed_port(4222)}"
     with ExitStack() as parts:
-        for name, key in (("audit", "log"), ("screening", "service-screening")):
+        for name, key in (("audit", "log"), ("screening", "service-screening"), ("safety", "service-safety")):
             parts.enter_context(service(home, name, key, url))
         system = Local(home, url)
         play(system, tmp_path)

@@ -117,7 +117,7 @@ def test_fifty_kills_during_an_import_lose_nothing_and_repeat_nothing(tmp_path: 
                 watch(stack)
                 importer.keep_going()
                 time.sleep(0.02)
-            victim = chance.choice(["broker", "audit", "screening", "importer"])
+            victim = chance.choice(["broker", "audit", "screening", "safety", "importer"])
             if sum(killed.values()) < KILLS:
                 if victim == "importer":
                     killed[victim] += importer.kill()

@@ -40,7 +40,7 @@ async def forge(home: Installation, url: str) -> None:
         await connected.deliver([ROOT_SOURCE], timeout=5)
 
 
-def test_a_forged_log_message_is_not_acted_on_and_stops_both_services(tmp_path: Path) -> None:
+def test_a_forged_log_message_is_not_acted_on_and_stops_every_service(tmp_path: Path) -> None:
     home = Installation.create(tmp_path / "trial")
     stack = Stack(home)
     try:
@@ -48,8 +48,8 @@ def test_a_forged_log_message_is_not_acted_on_and_stops_both_services(tmp_path: 
         asyncio.run(forge(home, stack.url))
         deadline = time.monotonic() + 20
         stopped: dict[str, str] = {}
-        while len(stopped) < 2 and time.monotonic() < deadline:
-            for name in ("audit", "screening"):
+        while len(stopped) < 3 and time.monotonic() < deadline:
+            for name in ("audit", "screening", "safety"):
                 for row in said(home, name):
                     if row["event"].startswith("stopping"):
                         stopped[name] = row["error"]
@@ -57,6 +57,7 @@ def test_a_forged_log_message_is_not_acted_on_and_stops_both_services(tmp_path: 
     finally:
         stack.stop()
     assert "does not follow entry" in stopped["screening"]
+    assert "does not follow entry" in stopped["safety"]
     assert "move the broker's files away" in stopped["audit"]
     with reading(home) as source:
         assert verify(source).faults == [], "the log itself is untouched"

@@ -4,7 +4,7 @@ from decimal import Context, Decimal, localcontext
 
 import pytest
 
-from shared.protocol.items import items
+from shared.protocol.items import Quantity, items
 from shared.protocol.units import UnitError, convert, factor
 
 CREATININE = items().quantities["creatinine"].molar
@@ -34,6 +34,71 @@ def test_conventional_and_si_units_convert(
     value: str, unit: str, to: str, molar: Decimal | None, expected: str
 ) -> None:
     assert convert(Decimal(value), unit, to, molar) == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("fahrenheit", "celsius"),
+    [("98.6", "37"), ("100.4", "38"), ("104", "40"), ("95", "35"), ("32", "0"), ("-40", "-40"), ("93.74", "34.3")],
+)
+def test_degrees_convert_exactly_both_ways(fahrenheit: str, celsius: str) -> None:
+    assert convert(Decimal(fahrenheit), "[degF]", "Cel") == Decimal(celsius)
+    assert convert(Decimal(celsius), "Cel", "[degF]") == Decimal(fahrenheit)
+
+
+@pytest.mark.parametrize(
+    ("unit", "to"), [("[degF]", "Cel"), ("Cel", "[degF]"), ("[degF]", "K"), ("[degF]", "mg/dL")]
+)
+def test_no_factor_converts_degrees(unit: str, to: str) -> None:
+    with pytest.raises(UnitError, match="cannot be converted"):
+        factor(unit, to)
+
+
+def _quantity(item: str) -> Quantity:
+    return items().measured[item]
+
+
+@pytest.mark.parametrize(
+    ("item", "value", "unit", "expected"),
+    [
+        ("sodium", "135", "meq/L", "135"),
+        ("potassium", "4.5", "meq/L", "4.5"),
+        ("chloride", "106", "meq/L", "106"),
+        ("platelets", "75", "10*9/L", "75"),
+        ("platelets", "75000", "/uL", "75"),
+        ("anc", "1500", "/mm3", "1.5"),
+        ("rbc", "5.3", "10*12/L", "5.3"),
+        ("haemoglobin", "100", "g/L", "10"),
+        ("albumin", "38", "g/L", "3.8"),
+        ("calcium", "2.1956", "mmol/L", "8.8"),
+        ("phosphate", "1.22702", "mmol/L", "3.8"),
+        ("glucose", "4.71835", "mmol/L", "85"),
+        ("cholesterol", "5.9478", "mmol/L", "230"),
+        ("uric_acid", "267.66", "umol/L", "4.5"),
+        ("urea", "3.57", "mmol/L", "10"),
+        ("vitamin_b12", "294.3822", "pmol/L", "399"),
+        ("haemoglobin", "8.87458", "mmol/L", "14.3"),
+        ("tsh", "1.68", "m[IU]/L", "1.68"),
+        ("basophil_fraction", "0.4", "1", "40"),
+        ("height", "53.5", "[in_i]", "135.89"),
+        ("temperature", "100.5", "[degF]", "38.05555555555555555555555556"),
+    ],
+)
+def test_what_a_laboratory_sends_converts_to_the_items_unit(
+    item: str, value: str, unit: str, expected: str
+) -> None:
+    quantity = _quantity(item)
+    made = convert(Decimal(value), unit, quantity.unit, quantity.molar)
+    assert abs(made - Decimal(expected)) < Decimal("1e-20")
+
+
+@pytest.mark.parametrize("item", sorted(items().measured))
+def test_every_item_can_be_reported_in_a_ucum_unit_within_bounds_that_exist(item: str) -> None:
+    quantity = _quantity(item)
+    low, high = quantity.possible
+    assert 0 <= low < high
+    # A candela is measured by none of them: that the unit cannot be converted shows that it is one.
+    with pytest.raises(UnitError, match="cannot be converted"):
+        factor("cd", quantity.unit)
 
 
 @pytest.mark.parametrize(

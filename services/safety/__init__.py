@@ -1,0 +1,1 @@
+"""Safety: adverse events, DLT windows, cohort recommendations and outcomes, decided from sealed entries."""

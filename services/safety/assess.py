@@ -1,0 +1,216 @@
+"""A participant as the safety service sees them now: an answer to every question there is. Pure.
+
+The answers are a function of what is live and of the sealed time alone; only a clock remembers, so that it never
+runs longer than it did. Whoever compares them with what was issued before knows what is new.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from services.safety.adverse_events import AdverseEvent, Statement
+from services.safety.classification import Classified, classify
+from services.safety.clocks import Clock, overdue, ran_out, site_in_time
+from services.safety.dlt import Judged, judge
+from services.safety.measurements import item_courses
+from services.safety.participant import Participant, StoredStatement, TermGrade
+from services.safety.queries import of_terms, queries
+from services.safety.reports import reports, unasked_reports
+from services.safety.trial import Answer, Rules, cite
+from shared.events.screening import Infused
+from shared.moments import Span, instant, midnight
+from shared.protocol.safety import DoseLimits, LastingCytopenia
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A broken rule, told once: its key within the participant, the rule's name, the sentence, and its evidence."""
+
+    key: str
+    rule: str
+    text: str
+    about: tuple[Statement | StoredStatement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """Every answer about a participant, the clocks behind them, the DLT window, and rules that were broken."""
+
+    answers: list[Answer]
+    clocks: dict[str, Clock]
+    classified: list[Classified]
+    window: Judged | None
+    deviations: list[Deviation] = field(default_factory=list)
+
+
+def assess(participant: Participant, rules: Rules, zone: ZoneInfo, sealed_at: str, *, tick: bool) -> Assessed:
+    """Answer every question about a participant as of a sealed time; a clock that ran out is overdue at a tick."""
+    events = participant.events(zone)
+    exposure = participant.exposure(zone)
+    classified = [classify(event, exposure, rules, zone) for event in events]
+    owed = reports(_ticked(participant, sealed_at) if tick else participant, classified, exposure, rules, zone)
+    window = _window(participant, events, rules, zone, sealed_at)
+    answers = [
+        *(one.answer for one in classified),
+        *grade_answers(participant.grades.values()),
+        *_disputes(participant, events, zone),
+        *owed.answers,
+        *(query.answer(participant.source) for query in queries(participant, events, exposure, zone)),
+    ]
+    if window is not None:
+        answers.append(_window_answer(participant, window))
+    deviations = [*_late(events, rules, zone), *_unasked(participant, owed.clocks)]
+    return Assessed(answers, owed.clocks, classified, window, deviations)
+
+
+def assess_terms(participant: Participant, terms: Iterable[str], zone: ZoneInfo) -> list[Answer]:
+    """Answer what measurements alone decide: these terms' grades, and what to ask about them."""
+    grades = [participant.grades[term] for term in sorted(terms) if term in participant.grades]
+    names = {name for event in participant.events(zone) for name in event.names}
+    asked = [query.answer(participant.source) for query in of_terms(names, grades)]
+    return [*grade_answers(grades), *asked]
+
+
+def grade_answers(grades: Iterable[TermGrade]) -> Iterator[Answer]:
+    """What measurements come to, term by term; nothing of a term that never came to a grade."""
+    for known in grades:
+        if known.worst:
+            content = {"term": known.term, "scale": known.scale, "grade": known.latest, "worst": known.worst}
+            yield Answer(
+                f"grade {known.term}",
+                "safety.grade_proposed",
+                content,
+                known.arithmetic,
+                cite(*known.evidence),
+                superseding=False,
+                beside={"at": known.latest_at},
+                label=known.scale,
+            )
+
+
+def _ticked(participant: Participant, sealed_at: str) -> Participant:
+    now = instant(sealed_at)
+    clocks = {key: overdue(one) if ran_out(one, now) else one for key, one in participant.clocks.items()}
+    return participant.model_copy(update={"clocks": clocks})
+
+
+def _disputes(participant: Participant, events: Sequence[AdverseEvent], zone: ZoneInfo) -> Iterator[Answer]:
+    """Where the investigator's grade is not the one that the measurements of the same time come to."""
+    exposure = participant.exposure(zone)
+    by_name = {known.term.casefold(): known for known in participant.grades.values()}
+    for event in events:
+        known = next((by_name[name] for name in sorted(event.names) if name in by_name), None)
+        if known is None or event.report.grade is None or event.grade is None or exposure is None:
+            continue
+        courses = item_courses(participant, known.item, exposure[1], zone)
+        points = [
+            point
+            for course in courses
+            if course.term == known.term
+            for point in course.within(event.onset, event.ended)
+            if point.proposal.grade is not None
+        ]
+        if not points:
+            continue
+        worst = max(points, key=lambda point: (point.proposal.grade or 0, -point.statement.index))
+        content = {
+            "ae": event.ae,
+            "term": known.term,
+            "scale": known.scale,
+            "investigator": event.grade,
+            "proposed": worst.proposal.grade,
+        }
+        if event.grade == worst.proposal.grade and f"dispute {event.ae}" not in participant.issued:
+            continue
+        yield Answer(
+            f"dispute {event.ae}",
+            "safety.grade_disputed",
+            content,
+            [f"the investigator: grade {event.grade}", worst.proposal.arithmetic],
+            cite(*event.statements, worst.statement),
+            superseding=False,
+        )
+
+
+def _window(
+    participant: Participant, events: Sequence[AdverseEvent], rules: Rules, zone: ZoneInfo, sealed_at: str
+) -> Judged | None:
+    """The window for dose-limiting toxicity, of who was infused in a trial that has cohorts."""
+    limits, exposure = rules.plan.dose_limits, participant.exposure(zone)
+    if limits is None or exposure is None or not isinstance(exposure[0].said, Infused):
+        return None
+    left, died = participant.left(zone), participant.died(zone)
+    return judge(
+        events,
+        exposure[1],
+        limits,
+        zone,
+        today=instant(sealed_at).astimezone(zone).date(),
+        ended=None if left is None else left[1],
+        died=None if died is None else died[1],
+        cytopenia=_cells(participant, limits, exposure[1], zone),
+        leukaemia=None,  # told by the adverse event, where one is reported
+    )
+
+
+def _cells(participant: Participant, limits: DoseLimits, exposure: Span, zone: ZoneInfo) -> dict[str, int]:
+    """The last measured grade in the window of each term that a lasting cytopenia is told by."""
+    end = midnight(exposure.days(zone)[0] + timedelta(days=limits.last_day + 1), zone)
+    named = {name.casefold() for one in limits.limits if isinstance(one, LastingCytopenia) for name in one.terms}
+    found: dict[str, int] = {}
+    for known in participant.grades.values():
+        if known.term.casefold() not in named:
+            continue
+        for course in item_courses(participant, known.item, exposure, zone):
+            told = [point for point in course.within(None, None) if point.when.first < end]
+            grades = [point.proposal.grade for point in told if point.proposal.grade is not None]
+            if course.term == known.term and grades:
+                found[known.term] = grades[-1]
+    return found
+
+
+def _window_answer(participant: Participant, window: Judged) -> Answer:
+    assert participant.exposed is not None
+    data = participant.exposed.said
+    assert isinstance(data, Infused)
+    content = {
+        "dose_level": data.dose_level,
+        "state": window.state,
+        "first_day": window.first_day.isoformat(),
+        "last_day": window.last_day.isoformat(),
+        "toxicities": list(window.toxicities),
+    }
+    by_index = {record.index: record for record in participant.records}
+    about = [participant.exposed, *(by_index[index] for index in window.evidence if index in by_index)]
+    label = f"{data.dose_level} {content['first_day']} {content['last_day']}"
+    return Answer("window", "safety.window_decided", content, window.arithmetic, cite(*about), label=label)
+
+
+def _late(events: Sequence[AdverseEvent], rules: Rules, zone: ZoneInfo) -> Iterator[Deviation]:
+    """Serious adverse events that the site reported later than it must (21 CFR 312.64(b))."""
+    hours = rules.plan.site_report_hours
+    for event in events:
+        first = event.first_serious
+        if hours is None or first is None or event.aware is None:
+            continue
+        if site_in_time(event.aware, instant(first.sealed_at), hours) is False:
+            text = (
+                f"adverse event {event.ae} ({event.name}) is serious; the site knew on "
+                f"{event.aware.first.astimezone(zone):%Y-%m-%d %H:%M} and its report was sealed on "
+                f"{instant(first.sealed_at).astimezone(zone):%Y-%m-%d %H:%M}, more than {hours} hours later"
+            )
+            yield Deviation(f"late {event.ae}", "serious_event_reported_late", text, (first,))
+
+
+def _unasked(participant: Participant, clocks: Mapping[str, Clock]) -> Iterator[Deviation]:
+    for record in unasked_reports(participant, clocks):
+        text = f"a report was sent that no clock asked for (entry {record.index}): check its event and its profile"
+        yield Deviation(f"unasked {record.event_id}", "report_not_owed", text, (record,))
+
+
+def limit_terms(rules: Rules) -> frozenset[str]:
+    """The terms whose measured grades decide about dose-limiting toxicity, case-folded."""
+    limits = rules.plan.dose_limits
+    named = () if limits is None else tuple(name for one in limits.limits for name in getattr(one, "terms", ()))
+    return frozenset(name.casefold() for name in named)

@@ -1,0 +1,182 @@
+"""Cohorts: who counts at which dose level, what the escalation rule recommends, and where places are open. Pure.
+
+The engine recommends; the cohort committee's signed decision opens places. What locks them needs nobody: a level
+that the rule gives up, a related death, a hold.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from services.safety.escalation.design import Recommendation, Tally, recommend
+from services.safety.participant import StoredStatement
+from services.safety.trial import Answer, Member, Rules, Trial, cite
+from shared.events.safety import CohortDecided
+from shared.protocol.safety import Cohorts
+
+_AGREES = {
+    "escalate": {"escalate"},
+    "stay": {"stay", "expand"},
+    "de_escalate": {"de_escalate", "stop", "hold"},
+    "eliminate": {"de_escalate", "stop", "hold"},
+    "wait": {"hold"},
+    "stop": {"stop", "hold"},
+    "complete": {"stop", "hold", "expand"},
+}
+"""Which decisions follow a recommendation. A hold or a stop is never a departure: nobody is exposed by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A decision of the committee, typed, with the record that holds it."""
+
+    record: StoredStatement
+    said: CohortDecided
+
+
+def tally(level: str, members: Mapping[str, Member]) -> Tally:
+    """Count a dose level's participants by how their windows stand."""
+    states = [member.state for member in members.values() if member.level == level]
+    evaluable = sum(state in {"clean", "dlt"} for state in states)
+    return Tally(level, evaluable, states.count("dlt"), states.count("open"))
+
+
+def current_level(trial: Trial, rules: Rules) -> str:
+    """The dose level that the committee opened last; the lowest before it has opened any."""
+    levels = [level.id for level in rules.protocol.dose_levels]
+    opened = [one.said.opens for one in decisions(trial) if one.said.opens in levels]
+    return (opened[-1] if opened else None) or levels[0]
+
+
+def recommended(trial: Trial, rules: Rules) -> tuple[Recommendation, Answer] | None:
+    """Recommend for the current dose level; None while nobody was treated there, or in a trial without cohorts."""
+    plan = rules.plan.cohorts
+    if plan is None:
+        return None
+    current = current_level(trial, rules)
+    treated = [one for one in trial.members.values() if one.level == current]
+    if not treated:
+        return None
+    tallies = [tally(level.id, trial.members) for level in rules.protocol.dose_levels]
+    made = recommend(plan.escalation, tallies, current, arrived_with=_arrived_with(trial, current))
+    here = next(one for one in tallies if one.dose_level == current)
+    content = {
+        "dose_level": current,
+        "treated": len(treated),
+        "evaluable": here.evaluable,
+        "dlts": here.dlts,
+        "pending": here.pending,
+        "action": made.action,
+        "eliminated": list(made.eliminated),
+    }
+    if made.to is not None:
+        content["to"] = made.to
+    evidence = cite(*((one.index, one.leaf) for one in treated if one.index is not None))
+    return made, Answer("recommend", "safety.cohort_recommended", content, made.arithmetic, evidence)
+
+
+def _arrived_with(trial: Trial, level: str) -> int:
+    """How many were treated at a level when the committee last opened it; 0 for one it never opened."""
+    opened = [one.record.index for one in decisions(trial) if one.said.opens == level]
+    if not opened:
+        return 0
+    return sum(
+        one.level == level and one.index is not None and one.index < opened[-1] and one.state != "not_evaluable"
+        for one in trial.members.values()
+    )
+
+
+def decisions(trial: Trial) -> list[Opening]:
+    """The committee's live decisions, in log order."""
+    return [Opening(record, record.said) for record in trial.committee if isinstance(record.said, CohortDecided)]
+
+
+def slots(trial: Trial, rules: Rules) -> Answer | None:
+    """How many participants may be enrolled at each level in all; None without cohorts."""
+    plan = rules.plan.cohorts
+    if plan is None:
+        return None
+    levels = [level.id for level in rules.protocol.dose_levels]
+    up_to = {level: _enrolled(trial, level) for level in levels}
+    made = recommended(trial, rules)
+    eliminated = frozenset(() if made is None else made[0].eliminated)
+    why, record = _held(trial, plan)
+    about = [record] if record is not None else []
+    lines = [why] if why else []
+    if not why:
+        opened = [one for one in decisions(trial) if one.said.opens in levels]
+        level, number, before = levels[0], plan.first_slots, 0
+        lines.append(f"{level}: open to the first {number} by the trial's file")
+        if opened:
+            last = opened[-1]
+            assert last.said.opens is not None
+            assert last.said.slots is not None
+            level, number = last.said.opens, last.said.slots
+            before = _enrolled(trial, level, last.record.index)
+            about.append(last.record)
+            lines = [f"{level}: open to {number} more by the committee's decision, beside {before} enrolled before"]
+        if level in eliminated:
+            lines.append(f"{level} is given up by the escalation rule: closed")
+        else:
+            up_to[level] = max(up_to[level], before + number)
+    content = {"up_to": up_to, "held": bool(why)}
+    return Answer("slots", "safety.slots_decided", content, lines, cite(*about), superseding=False)
+
+
+def _enrolled(trial: Trial, level: str, before: int | None = None) -> int:
+    return sum(
+        member.enrolled_at == level and (before is None or (member.enrolled_entry or 0) < before)
+        for member in trial.members.values()
+    )
+
+
+def _held(trial: Trial, plan: Cohorts) -> tuple[str, StoredStatement | None]:
+    """Why nobody may be enrolled, and the decision that says so; empty when somebody may."""
+    state, by = "", None
+    resumed = -1
+    for one in decisions(trial):
+        if one.said.decision == "stop":
+            return "the cohort committee stopped the trial's enrolment", one.record
+        if one.said.decision == "hold":
+            state, by = "the cohort committee holds enrolment", one.record
+        elif one.said.decision == "resume":
+            state, by, resumed = "", None, one.record.index
+    deaths = [
+        (member.related_death, code)
+        for code, member in trial.members.items()
+        if member.related_death is not None and member.related_death > resumed
+    ]
+    if plan.hold_on_related_death and deaths and not state:
+        index, code = min(deaths)
+        return f"participant {code} died of a related adverse event (entry {index}): held until resumed", None
+    return state, by
+
+
+def departures(trial: Trial, rules: Rules, record: StoredStatement) -> Iterator[Answer]:
+    """What a decision of the committee departs from: the recommendation, or what the trial's file allows.
+
+    ``trial`` is as it stood before the decision.
+    """
+    said = record.said
+    assert isinstance(said, CohortDecided)
+    levels = [level.id for level in rules.protocol.dose_levels]
+    if said.dose_level not in levels or (said.opens is not None and said.opens not in levels):
+        unknown = said.dose_level if said.dose_level not in levels else said.opens
+        yield _departure(record, said, "none", f"{unknown} is not a dose level of the protocol: nothing is opened")
+        return
+    if said.decision in {"hold", "stop", "resume"}:
+        return
+    found = recommended(trial, rules)
+    if found is None:
+        yield _departure(record, said, "none", "nobody was treated at the current dose level yet")
+        return
+    made = found[0]
+    if said.decision not in _AGREES[made.action]:
+        yield _departure(record, said, made.action, *made.arithmetic)
+    elif made.to is not None and said.opens != made.to:
+        yield _departure(record, said, made.action, f"recommended was {made.to}, opened is {said.opens}")
+
+
+def _departure(record: StoredStatement, said: CohortDecided, recommended: str, *lines: str) -> Answer:
+    content = {"dose_level": said.dose_level, "decision": said.decision, "recommended": recommended}
+    name = f"departure {record.index}"
+    return Answer(name, "safety.departure_noted", content, lines, cite(record), superseding=False)

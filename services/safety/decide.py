@@ -1,0 +1,345 @@
+"""The safety decider: sealed event in, decisions out. Pure.
+
+Each statement about a participant is taken in, every question about them is answered anew, and what differs from
+the answer that was issued last becomes a decision. Cohorts are asked whenever a window or an enrolment changes.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
+
+from services.safety import cohorts
+from services.safety.assess import Assessed, Deviation, assess, assess_terms, limit_terms
+from services.safety.infusions import infusion_deviations
+from services.safety.measurements import regraded
+from services.safety.participant import MEASUREMENTS, STATEMENTS, Issued, Participant, StoredStatement
+from services.safety.trial import Answer, Member, Rules, Trial, cite, closing_of, draft, issued, question_of
+from shared.decider import DecisionDraft, SealedEvent, Step
+from shared.events.decisions import Enrolled
+from shared.events.log import ProtocolAdopted
+from shared.events.safety import CohortDecided, ReferenceAdopted
+from shared.events.screening import Infused
+from shared.protocol.model import load_protocol
+from shared.records import corrected_id
+from shared.words import ParticipantId, SourceId, TrailError
+
+SOURCE: Final = SourceId("service/safety")
+_TRIAL: Final = "trial"
+_RETRACTIONS: Final = frozenset({"screening.retracted", "safety.retracted"})
+
+
+class SafetyDecider:
+    """Decides grades, classifications, reporting clocks, windows for dose-limiting toxicity, and cohorts."""
+
+    source = SOURCE
+
+    def document_type(self, key: str) -> type[BaseModel]:
+        """See Decider."""
+        return Trial if key == _TRIAL else Participant
+
+    def decide(self, state: Mapping[str, BaseModel], event: SealedEvent) -> Step:
+        """See Decider."""
+        work = _Work(state, event)
+        match event.data:
+            case ProtocolAdopted() as adopted:
+                work.adopt(adopted)
+            case ReferenceAdopted():
+                work.take_reference()
+            case CohortDecided():
+                work.take_committee()
+            case Enrolled() as enrolled:
+                work.enrol(enrolled)
+            case _ if event.type == "log.ticked":
+                work.tick()
+            case _ if event.envelope.source == SOURCE:
+                work.remember_own()
+            case _ if event.type in MEASUREMENTS:
+                work.take_measurement()
+            case _ if event.type in STATEMENTS | _RETRACTIONS:
+                work.take_statement()
+        return Step(work.documents, work.decisions)
+
+
+class _Work:
+    """One event's work: the documents that change and the decisions that follow, as they come about."""
+
+    def __init__(self, state: Mapping[str, BaseModel], event: SealedEvent) -> None:
+        self.state = state
+        self.event = event
+        self.documents: dict[str, BaseModel] = {}
+        self.decisions: list[DecisionDraft] = []
+        trial = state.get(_TRIAL, Trial())
+        assert isinstance(trial, Trial)
+        self.trial = trial
+
+    # What comes in -------------------------------------------------------------------------------------------
+
+    def adopt(self, adopted: ProtocolAdopted) -> None:
+        """A version of the protocol takes effect; everybody is judged by it."""
+        try:
+            protocol = load_protocol(adopted.document)
+        except TrailError:
+            return  # sealed, but no protocol this engine can read: the version in force stays in force
+        if protocol.trial != self.event.envelope.trial:
+            return
+        self._change_trial(document=adopted.document, digest=adopted.digest)
+        self._judge_everybody()
+
+    def take_reference(self) -> None:
+        """Another version of the reference safety information: what is expected may change for everybody."""
+        kept = self._kept(self.trial.references)
+        self._change_trial(references=(*kept, StoredStatement.sealed(self.event)))
+        self._judge_everybody()
+
+    def take_committee(self) -> None:
+        """The cohort committee decided."""
+        record = StoredStatement.sealed(self.event)
+        rules = self._rules()
+        if rules is not None and rules.plan.cohorts is not None:
+            for answer in cohorts.departures(self.trial, rules, record):
+                self.decisions.append(draft(answer, None, self.event, rules))
+        self._change_trial(committee=(*self._kept(self.trial.committee), record))
+        self._judge_cohorts()
+
+    def enrol(self, enrolled: Enrolled) -> None:
+        """Screening gave a place."""
+        code = self._code()
+        member = self.trial.members.get(code, Member())
+        changed = member.model_copy(
+            update={"enrolled_at": enrolled.dose_level, "enrolled_entry": self.event.entry.index}
+        )
+        self._change_trial(members=self.trial.members | {code: changed})
+        participant = self._participant(code)
+        self._keep(participant.model_copy(update={"dose_level": enrolled.dose_level}))
+        self._judge_cohorts()
+
+    def tick(self) -> None:
+        """Time has passed: clocks run out, windows close."""
+        self._change_trial(sealed_at=self.event.entry.header.sealed_at)
+        for participant in self._participants():
+            if _time_matters(participant, self.trial):
+                self._judge(participant, tick=True)
+        self._judge_cohorts()
+
+    def remember_own(self) -> None:
+        """A decision of ours has come back sealed: from now on it can be superseded by name."""
+        code = self.event.envelope.subject
+        if code is None:
+            known = _located(self.trial.issued, self.event)
+            if known is not None:
+                self._change_trial(issued=known)
+            return
+        participant = self._participant(code)
+        known = _located(participant.issued, self.event)
+        if known is not None:
+            self._keep(participant.model_copy(update={"issued": known}))
+
+    def take_measurement(self) -> None:
+        """A measurement: its terms are graded anew, and the rest only if it could matter to it."""
+        rules, zone = self._rules(), self._zone()
+        before = self._participant(self._code())
+        participant, items = before.with_statement(self.event, zone)
+        if rules is None or participant.exposed is None:
+            self._keep(participant)
+            return
+        participant = regraded(participant, items, zone)
+        changed = {
+            term
+            for term in participant.grades.keys() | before.grades.keys()
+            if participant.grades.get(term) != before.grades.get(term)
+        }
+        if not changed:
+            self._keep(participant)
+            return
+        gone = before.grades.keys() - participant.grades.keys()
+        spoken_of = limit_terms(rules) | {name for one in participant.events(zone) for name in one.names}
+        if gone or any(term.casefold() in spoken_of for term in changed):
+            self._judge(participant)
+            return
+        answers = assess_terms(participant, changed, zone)
+        asked = {one.question for one in answers}
+        settled = [f"query {term} {what}" for term in sorted(changed) for what in ("not reported", "not gradable")]
+        closed = [one for one in settled if one not in asked]
+        self._keep(self._issue(participant, answers, rules, closed))
+
+    def take_statement(self) -> None:
+        """Any other statement about a participant, or one taken back: every question is asked again."""
+        zone = self._zone()
+        before = self._participant(self._code())
+        participant, items = before.with_statement(self.event, zone)
+        if participant.exposed != before.exposed:
+            items = set(participant.measurements)
+        participant = regraded(participant, {*items, ""}, zone)
+        rules = self._rules()
+        if rules is None:
+            self._keep(participant)
+            return
+        if isinstance(self.event.data, Infused):
+            broken = infusion_deviations(self.event, participant.code, self.trial, rules, zone)
+            participant = self._deviate(participant, broken, rules)
+        self._judge(participant)
+        self._judge_cohorts()
+
+    # What goes out -------------------------------------------------------------------------------------------
+
+    def _judge_everybody(self) -> None:
+        for participant in self._participants():
+            self._judge(regraded(participant, {*participant.measurements, ""}, self._zone(participant)))
+        self._judge_cohorts()
+
+    def _judge(self, participant: Participant, *, tick: bool = False) -> None:
+        """Answer every question about a participant; what is new becomes a decision."""
+        rules = self._rules()
+        if rules is None:
+            self._keep(participant)
+            return
+        zone = self._zone(participant)
+        assessed = assess(participant, rules, zone, self.event.entry.header.sealed_at, tick=tick)
+        asked = {one.question for one in assessed.answers}
+        gone = [question for question in sorted(participant.issued) if question not in asked]
+        participant = self._issue(participant, assessed.answers, rules, gone)
+        participant = self._deviate(participant, assessed.deviations, rules)
+        self._keep(participant.model_copy(update={"clocks": assessed.clocks}))
+        self._count(participant, assessed)
+
+    def _issue(
+        self, participant: Participant, answers: Iterable[Answer], rules: Rules, gone: Iterable[str]
+    ) -> Participant:
+        """Issue the answers that differ from the last ones; take back those to questions that are gone."""
+        known = dict(participant.issued)
+        subject = ParticipantId(participant.code)
+        for answer in answers:
+            last = known.get(answer.question)
+            if last is None or last.fingerprint != answer.fingerprint:
+                self.decisions.append(draft(answer, subject, self.event, rules, last))
+                known[answer.question] = issued(answer, self.event)
+        for question in gone:
+            last = known.pop(question, None)
+            closing = None if last is None else closing_of(question, last)
+            if closing is not None:
+                self.decisions.append(draft(closing, subject, self.event, rules, last))
+        return participant.model_copy(update={"issued": known})
+
+    def _deviate(self, participant: Participant, found: Iterable[Deviation], rules: Rules) -> Participant:
+        """Raise each deviation once."""
+        told = list(participant.told)
+        for one in found:
+            if one.key in told:
+                continue
+            answer = Answer(
+                one.key,
+                "safety.deviation_raised",
+                {"rule": one.rule, "text": one.text},
+                evidence=cite(*one.about),
+                explained=False,
+                superseding=False,
+            )
+            self.decisions.append(draft(answer, ParticipantId(participant.code), self.event, rules))
+            told.append(one.key)
+        return participant.model_copy(update={"told": tuple(told)})
+
+    def _count(self, participant: Participant, assessed: Assessed) -> None:
+        """How the cohorts see the participant from now on."""
+        member = self.trial.members.get(participant.code, Member())
+        window, record = assessed.window, participant.exposed
+        changed = member.model_copy(
+            update={"level": None, "first_day": None, "state": None, "index": None, "leaf": ""}
+        )
+        if window is not None and record is not None and isinstance(record.said, Infused):
+            changed = member.model_copy(
+                update={
+                    "level": record.said.dose_level,
+                    "first_day": window.first_day.isoformat(),
+                    "state": window.state,
+                    "index": record.index,
+                    "leaf": record.leaf,
+                }
+            )
+        deaths = [
+            one.event.statements[-1].index
+            for one in assessed.classified
+            if one.event.fatal and one.related and record is not None
+        ]
+        changed = changed.model_copy(update={"related_death": min(deaths, default=None)})
+        if changed != member:
+            self._change_trial(members=self.trial.members | {participant.code: changed})
+
+    def _judge_cohorts(self) -> None:
+        """What is recommended, and where places are open."""
+        rules = self._rules()
+        if rules is None or rules.plan.cohorts is None:
+            return
+        made = cohorts.recommended(self.trial, rules)
+        answers = [None if made is None else made[1], cohorts.slots(self.trial, rules)]
+        known = dict(self.trial.issued)
+        for answer in [one for one in answers if one is not None]:
+            last = known.get(answer.question)
+            if last is None or last.fingerprint != answer.fingerprint:
+                self.decisions.append(draft(answer, None, self.event, rules, last))
+                known[answer.question] = issued(answer, self.event)
+        if known != self.trial.issued:
+            self._change_trial(issued=known)
+
+    # The state ------------------------------------------------------------------------------------------------
+
+    def _rules(self) -> Rules | None:
+        """The protocol in force; None while there is none, or none with a safety part."""
+        if not self.trial.document:
+            return None
+        protocol = load_protocol(self.trial.document)
+        if protocol.safety is None:
+            return None
+        return Rules(protocol, protocol.safety, self.trial.digest, self.trial.references)
+
+    def _zone(self, participant: Participant | None = None) -> ZoneInfo:
+        """The site's time zone; before there is a protocol, UTC."""
+        source = participant.source if participant is not None else self._participant(self._code()).source
+        return load_protocol(self.trial.document).zone(source) if self.trial.document else ZoneInfo("UTC")
+
+    def _code(self) -> str:
+        assert self.event.envelope.subject is not None
+        return self.event.envelope.subject
+
+    def _participant(self, code: str) -> Participant:
+        key = f"participant:{code}"
+        found = self.documents.get(key) or self.state.get(key)
+        if found is None:
+            return Participant(code=code, source=self.event.envelope.source)
+        assert isinstance(found, Participant)
+        return found
+
+    def _participants(self) -> list[Participant]:
+        keys = sorted(key for key in self.state if key != _TRIAL)
+        return [self._participant(key.partition(":")[2]) for key in keys]
+
+    def _keep(self, participant: Participant) -> None:
+        self.documents[f"participant:{participant.code}"] = participant
+
+    def _change_trial(self, **changes: object) -> None:
+        self.trial = self.trial.model_copy(update=changes)
+        self.documents[_TRIAL] = self.trial
+
+    def _kept(self, records: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
+        """Those records that the event does not correct."""
+        gone, source = corrected_id(self.event.data), self.event.envelope.source
+        return tuple(one for one in records if gone is None or (one.event_id, one.source) != (gone, source))
+
+
+def _time_matters(participant: Participant, trial: Trial) -> bool:
+    """Whether a tick can change anything: a clock runs, or a window is open."""
+    member = trial.members.get(participant.code)
+    open_ = member is not None and member.state == "open"
+    return open_ or any(clock.state == "running" for clock in participant.clocks.values())
+
+
+def _located(known: Mapping[str, Issued], event: SealedEvent) -> dict[str, Issued] | None:
+    """What was issued, with the entry of the decision that has now been sealed; None: nothing waits for it."""
+    question = question_of(event.data)
+    one = known.get(question)
+    cause = getattr(event.data, "cause", None)
+    if one is None or one.entry is not None or cause is None or cause.index != one.cause:
+        return None
+    located = one.model_copy(update={"entry": event.entry.index, "leaf": event.entry.leaf.hex()})
+    return {**known, question: located}

@@ -1,0 +1,1 @@
+"""Grading: what a measurement or an assessment comes to on a published scale, proposed with its arithmetic."""

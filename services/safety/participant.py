@@ -1,0 +1,193 @@
+"""What the safety service remembers of a participant."""
+
+from collections.abc import Iterator
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from services.safety.adverse_events import AdverseEvent, Statement, adverse_events
+from services.safety.clocks import Clock
+from shared.decider import SealedEvent
+from shared.events import Data
+from shared.events.safety import ArmAssigned, Died, DispositionRecorded, Exposed
+from shared.events.screening import Infused, Observed, Withdrawn
+from shared.moments import Span, span
+from shared.records import Document, StoredRecord, corrected_id
+
+MEASUREMENTS: Final = frozenset({"safety.observed", "screening.observed"})
+STATEMENTS: Final = frozenset(
+    {
+        "screening.registered",
+        "screening.withdrawn",
+        "treatment.infused",
+        "treatment.arm_assigned",
+        "treatment.exposed",
+        "safety.event_reported",
+        "safety.event_updated",
+        "safety.event_resolved",
+        "safety.crs_assessed",
+        "safety.icans_assessed",
+        "safety.gvhd_assessed",
+        "safety.died",
+        "safety.disposition_recorded",
+        "safety.event_assessed",
+        "safety.report_sent",
+    }
+)
+"""What is kept of a participant beside measurements. Medication is in the log for people to read."""
+
+
+class StoredStatement(StoredRecord):
+    """A live record with its source: a participant's are their site's and the sponsor's."""
+
+    source: str
+
+    @classmethod
+    def sealed(cls, event: SealedEvent) -> "StoredStatement":
+        """A sealed event as it is kept."""
+        return cls(**dict(StoredRecord.of(event)), source=event.envelope.source)
+
+    def statement(self) -> Statement:
+        """The record as the pure parts take it."""
+        return Statement(self.index, self.leaf, self.event_id, self.type, self.source, self.sealed_at, self.said)
+
+
+class Issued(Document):
+    """The newest decision on one question: what it came to, and its own entry once it is sealed.
+
+    ``label`` is what it takes to say that the question is no longer asked.
+    """
+
+    fingerprint: str
+    cause: int
+    entry: int | None = None
+    leaf: str = ""
+    label: str = ""
+
+
+class TermGrade(Document):
+    """What a participant's measurements come to for one term since the first exposure.
+
+    ``latest`` and ``worst`` are grades; ``untold`` says why a value could not be graded, where one could not.
+    ``item`` is what was measured; empty for components (CRS, ICANS, acute graft-versus-host disease).
+    """
+
+    term: str
+    item: str
+    scale: str
+    latest: int
+    worst: int
+    latest_at: str
+    worst_at: str
+    arithmetic: tuple[str, ...]
+    evidence: tuple[tuple[int, str], ...]
+    worst_record: tuple[int, str]
+    untold: str = ""
+    untold_record: tuple[int, str] | None = None
+
+
+class Participant(Document):
+    """Everything the safety service knows about one participant.
+
+    ``exposed`` is the record of the first exposure. ``issued`` is by question: ``grade TERM``, ``event AE``,
+    ``window``, ``query NAME``. ``clocks`` are by ``AE PROFILE KIND``. ``told`` are deviations, each raised once.
+    """
+
+    code: str
+    source: str
+    records: tuple[StoredStatement, ...] = ()
+    measurements: dict[str, tuple[StoredStatement, ...]] = {}
+    exposed: StoredStatement | None = None
+    grades: dict[str, TermGrade] = {}
+    dose_level: str | None = None
+    issued: dict[str, Issued] = {}
+    clocks: dict[str, Clock] = {}
+    told: tuple[str, ...] = ()
+
+    def with_statement(self, event: SealedEvent, zone: ZoneInfo) -> tuple["Participant", set[str]]:
+        """The participant after one more statement, and the items whose measurements have changed."""
+        participant, items = self._without(event)
+        if event.type in MEASUREMENTS:
+            participant, item = participant._with_measurement(event)
+            return participant, items | {item}
+        if event.type in STATEMENTS:
+            stored = StoredStatement.sealed(event)
+            participant = participant.model_copy(update={"records": (*participant.records, stored)})
+        return participant.model_copy(update={"exposed": participant._first_exposure(zone)}), items
+
+    def _with_measurement(self, event: SealedEvent) -> tuple["Participant", str]:
+        assert isinstance(event.data, Observed)
+        name = event.data.item
+        kept = self.measurements
+        changed = kept | {name: (*kept.get(name, ()), StoredStatement.sealed(event))}
+        return self.model_copy(update={"measurements": changed}), name
+
+    def _without(self, event: SealedEvent) -> tuple["Participant", set[str]]:
+        """The participant without what a statement corrects or takes back."""
+        gone, source = corrected_id(event.data), event.envelope.source
+        if gone is None:
+            return self, set()
+
+        def live(kept: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
+            return tuple(one for one in kept if (one.event_id, one.source) != (gone, source))
+
+        measurements = {name: live(kept) for name, kept in self.measurements.items()}
+        items = {name for name, kept in measurements.items() if len(kept) != len(self.measurements[name])}
+        return self.model_copy(update={"records": live(self.records), "measurements": measurements}), items
+
+    def of(self, *types: type[Data]) -> Iterator[StoredStatement]:
+        """The live records of these models, in log order."""
+        for record in self.records:
+            if isinstance(record.said, types):
+                yield record
+
+    def events(self, zone: ZoneInfo) -> list[AdverseEvent]:
+        """Every reported adverse event, in order of their numbers."""
+        return adverse_events((record.statement() for record in self.records), zone)
+
+    def exposure(self, zone: ZoneInfo) -> tuple[StoredStatement, Span] | None:
+        """The first exposure to study treatment, with the record that says so; None: not exposed."""
+        return None if self.exposed is None else (self.exposed, span(_given(self.exposed.said), zone))
+
+    def _first_exposure(self, zone: ZoneInfo) -> StoredStatement | None:
+        given = [
+            (span(_given(record.said), zone).first, record.index, record) for record in self.of(Infused, Exposed)
+        ]
+        return min(given, default=(None, None, None), key=lambda one: one[:2])[2]
+
+    def died(self, zone: ZoneInfo) -> tuple[StoredStatement, Span] | None:
+        """The participant's death, with the record that says so."""
+        deaths = [(record, span(record.said.on, zone)) for record in self.of(Died) if isinstance(record.said, Died)]
+        return min(deaths, key=lambda one: (one[1].first, one[0].index), default=None)
+
+    def left(self, zone: ZoneInfo) -> tuple[StoredStatement, Span] | None:
+        """When the participant left the trial before its end, with the record that says so."""
+        found = []
+        for record in self.of(Withdrawn, DispositionRecorded):
+            data = record.said
+            gone = isinstance(data, DispositionRecorded) and (data.phase, data.status) not in _STILL_THERE
+            if isinstance(data, Withdrawn) or (gone and isinstance(data, DispositionRecorded)):
+                found.append((record, span(data.on, zone)))
+        return min(found, key=lambda one: (one[1].first, one[0].index), default=None)
+
+    def planned_arm(self) -> str | None:
+        """The arm the participant was assigned, or the dose level enrolled at."""
+        assigned = [record.said.planned for record in self.of(ArmAssigned) if isinstance(record.said, ArmAssigned)]
+        return assigned[-1] if assigned else self.dose_level
+
+    def actual_arm(self) -> str | None:
+        """The arm that was given first; None: not exposed."""
+        data = None if self.exposed is None else self.exposed.said
+        return data.dose_level if isinstance(data, Infused) else data.arm if isinstance(data, Exposed) else None
+
+
+_STILL_THERE: Final = frozenset(
+    {("treatment", status) for status in ("completed", "adverse_event", "lack_of_efficacy", "physician_decision")}
+    | {("study", "completed"), ("treatment", "death"), ("study", "death"), ("treatment", "other")}
+)
+
+
+def _given(data: Data) -> str:
+    if isinstance(data, Infused):
+        return data.at
+    assert isinstance(data, Exposed)
+    return data.started

@@ -1,0 +1,203 @@
+"""Which expedited reports are owed for a participant's adverse events, from which day on, how each clock stands.
+
+The sponsor's receipt is the day on which the site's statement was sealed that makes the event reportable, read
+with everything the sponsor knows now: a causality that the sponsor sees otherwise only later does not put off
+the clock. The sponsor's own earlier awareness (a telephone call) counts as receipt. Pure.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from services.safety.adverse_events import AdverseEvent, Statement, adverse_events
+from services.safety.classification import Classified, classify
+from services.safety.clocks import Clock, day_of, follow_up, run, sent, sooner, withdraw
+from services.safety.participant import Participant, StoredStatement
+from services.safety.trial import Answer, Rules, cite
+from shared.events.safety import EventAssessed, ReportSent
+from shared.moments import Span, instant, span
+from shared.protocol.safety import ReportProfile
+
+_TYPES = {
+    "running": "safety.report_due",
+    "overdue": "safety.report_overdue",
+    "met": "safety.report_closed",
+    "missed": "safety.report_closed",
+    "no_longer_owed": "safety.report_closed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The clocks as they run apart from what was sent, and every clock's present state as an answer."""
+
+    clocks: dict[str, Clock]
+    answers: list[Answer]
+
+
+def reports(
+    participant: Participant,
+    classified: Sequence[Classified],
+    exposure: tuple[StoredStatement, Span] | None,
+    rules: Rules,
+    zone: ZoneInfo,
+) -> Reports:
+    """Run every clock that the classified adverse events call for, and let go of those that nothing calls for."""
+    clocks: dict[str, Clock] = {}
+    by_number = {one.event.ae: one for one in classified}
+    sponsor = ZoneInfo(rules.plan.sponsor_timezone)
+    known = _Knowledge(exposure, rules, zone, sponsor)
+    given = _sent(participant)
+    for one in classified:
+        if one.susar:
+            for profile in rules.plan.reports:
+                report = given.get(f"{one.event.ae} {profile.id} initial")
+                clocks |= _owed(participant.clocks, report, one, profile, known)
+    for key, old in participant.clocks.items():
+        clocks.setdefault(key, withdraw(old))
+    answers = []
+    for key in sorted(clocks):
+        clock = clocks[key]
+        report = given.get(key)
+        if report is not None and clock.state != "no_longer_owed":
+            assert isinstance(report.said, ReportSent)
+            clock = sent(clock, span(report.said.at, sponsor))
+        about = by_number.get(clock.ae)
+        statements = () if about is None else about.event.statements
+        answers.append(_answer(key, clock, report, statements))
+    return Reports(clocks, answers)
+
+
+def _owed(
+    before: Mapping[str, Clock],
+    report: StoredStatement | None,
+    one: Classified,
+    profile: ReportProfile,
+    known: "_Knowledge",
+) -> dict[str, Clock]:
+    """The clocks of one SUSAR's reports to one authority; ``report`` is the initial one, where it was sent."""
+    ae = one.event.ae
+    first, again = f"{ae} {profile.id} initial", f"{ae} {profile.id} follow_up"
+    since, since_severe = known.receipt(one.event, severe=False), known.receipt(one.event, severe=True)
+    assert since is not None  # a SUSAR is one by what its last statement adds, at the latest
+    determined = known.determined(one.event)
+    zone = known.sponsor
+    clock = run(
+        before.get(first), profile, ae, severe=False, receipt=since.day, determination=determined, zone=zone
+    )
+    later = None
+    if since_severe is not None:
+        # What was determined while it was milder says nothing about when the severe information was known.
+        anchor = determined if since_severe.statements == since.statements else None
+        sent_before = _sent_before(report, since_severe.day, zone)
+        milder = clock if sent_before is None else sent(clock, sent_before)
+        severe = run(milder, profile, ae, severe=True, receipt=since_severe.day, determination=anchor, zone=zone)
+        clock, later = (severe, None) if severe.kind == "initial" else (clock, severe)
+    later = later or follow_up(profile, clock, zone)
+    found = {first: clock}
+    if later is not None:
+        found[again] = sooner(before.get(again), later)
+    return found
+
+
+def _sent_before(report: StoredStatement | None, day: date, zone: ZoneInfo) -> Span | None:
+    """When the initial report was sent, if that was before a day; None: it was not."""
+    if report is None or not isinstance(report.said, ReportSent):
+        return None
+    at = span(report.said.at, zone)
+    return at if at.days(zone)[1] < day else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """The day on which the sponsor held what made an event reportable, after so many of the site's statements."""
+
+    day: date
+    statements: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Knowledge:
+    """What it takes to see an adverse event as the sponsor saw it at an earlier time."""
+
+    exposure: tuple[StoredStatement, Span] | None
+    rules: Rules
+    zone: ZoneInfo
+    sponsor: ZoneInfo
+
+    def receipt(self, event: AdverseEvent, *, severe: bool) -> _Receipt | None:
+        """The first day on which the sponsor held what makes the event a SUSAR (a severe one); None: it is none."""
+        own = [one for one in event.statements if isinstance(one.data, EventAssessed)]
+        theirs = [one for one in event.statements if not isinstance(one.data, EventAssessed)]
+        for count in range(1, len(theirs) + 1):
+            if not self._reportable(event.ae, [*theirs[:count], *own], severe=severe):
+                continue
+            day = day_of(instant(theirs[count - 1].sealed_at), self.sponsor)
+            # A telephone call about what was reported first is an earlier receipt; of later news it says nothing.
+            called = self._days(own, "aware") if count == 1 else []
+            return _Receipt(min([day, *called]), count)
+        return None
+
+    def determined(self, event: AdverseEvent) -> date | None:
+        """The first day on which the sponsor determined that the event must be reported."""
+        return min(self._days(event.statements, "determined"), default=None)
+
+    def _reportable(self, ae: str, held: Sequence[Statement], *, severe: bool) -> bool:
+        return any(
+            partly.ae == ae
+            and (partly.fatal_or_life_threatening or not severe)
+            and classify(partly, self.exposure, self.rules, self.zone).susar
+            for partly in adverse_events(held, self.zone)
+        )
+
+    def _days(self, statements: Sequence[Statement], what: Literal["aware", "determined"]) -> list[date]:
+        told = [getattr(one.data, what) for one in statements if isinstance(one.data, EventAssessed)]
+        return [span(moment, self.sponsor).days(self.sponsor)[0] for moment in told if moment is not None]
+
+
+def _sent(participant: Participant) -> dict[str, StoredStatement]:
+    """The first live report of each clock."""
+    found: dict[str, StoredStatement] = {}
+    for record in participant.of(ReportSent):
+        data = record.said
+        if isinstance(data, ReportSent):
+            found.setdefault(f"{data.ae} {data.profile} {data.kind}", record)
+    return found
+
+
+def unasked_reports(participant: Participant, clocks: Mapping[str, Clock]) -> Iterator[StoredStatement]:
+    """Reports sent that no clock asked for: of an event that is no SUSAR, or to an authority that nobody named."""
+    for key, record in _sent(participant).items():
+        if key not in clocks:
+            yield record
+
+
+def _answer(key: str, clock: Clock, report: StoredStatement | None, statements: Sequence[Statement]) -> Answer:
+    content: dict[str, object] = {
+        "ae": clock.ae,
+        "profile": clock.profile,
+        "kind": clock.kind,
+        "days": clock.days,
+        "receipt": clock.receipt,
+        "day_zero": clock.day_zero,
+        "due": clock.due,
+    }
+    if clock.determination is not None:
+        content["determination"] = clock.determination
+    closed = _TYPES[clock.state] == "safety.report_closed"
+    if closed:
+        content["result"] = clock.state
+        if report is not None and isinstance(report.said, ReportSent) and clock.state != "no_longer_owed":
+            content["sent"] = report.said.at
+    evidence = cite(*statements, *([] if report is None else [report]))
+    return Answer(
+        f"clock {key}",
+        _TYPES[clock.state],
+        content,
+        clock.arithmetic,
+        evidence,
+        superseding=clock.state == "running",
+        label="closed" if closed else "",
+    )

@@ -1,0 +1,179 @@
+"""What the safety service knows of the trial as a whole, and how its decisions name cause and rules."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from services.safety.adverse_events import Statement
+from services.safety.participant import Issued, StoredStatement
+from shared.decider import DecisionDraft, SealedEvent
+from shared.envelope import TYPE_PREFIX, write_json
+from shared.events import CATALOGUE, Data
+from shared.events.decisions import Cited, Decision
+from shared.events.safety_decisions import (
+    CohortRecommended,
+    EventClassified,
+    QueryRaised,
+    ReportClock,
+    WindowDecided,
+)
+from shared.protocol.model import Protocol
+from shared.protocol.safety import SafetyPlan
+from shared.records import Document, StoredRecord
+from shared.words import ParticipantId
+
+ENGINE: Final = "safety/1"
+"""Raise it with any change that alters any recorded decision, and say so in the changelog."""
+
+_MOST_EVIDENCE: Final = 100
+_MOST_LINES: Final = 60
+
+
+class Member(Document):
+    """A participant as the cohorts see them: enrolled at a level, infused at one, and how their window stands."""
+
+    enrolled_at: str | None = None
+    enrolled_entry: int | None = None
+    level: str | None = None
+    first_day: str | None = None
+    state: str | None = None
+    leaf: str = ""  # of the record of the first infusion
+    index: int | None = None
+    related_death: int | None = None
+
+
+class Trial(Document):
+    """The protocol as adopted, the time, the sponsor's and the committee's statements, and the cohorts' members."""
+
+    document: str = ""
+    digest: str = ""
+    sealed_at: str = ""
+    references: tuple[StoredStatement, ...] = ()
+    committee: tuple[StoredStatement, ...] = ()
+    members: dict[str, Member] = {}
+    issued: dict[str, Issued] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A protocol version, with its safety part, as decisions cite it."""
+
+    protocol: Protocol
+    plan: SafetyPlan
+    digest: str
+    references: tuple[StoredStatement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question comes to now: the decision's type, and its content without cause and rules.
+
+    ``beside``, ``arithmetic`` and ``evidence`` explain the content and are not part of what makes it new.
+    """
+
+    question: str
+    type: str
+    content: dict[str, Any]
+    arithmetic: Sequence[str] = ()
+    evidence: Sequence[Cited] = ()
+    explained: bool = True
+    superseding: bool = True
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Recognises the same answer again."""
+        return hashlib.sha256(write_json([self.type, self.content])).hexdigest()
+
+
+def cite(*statements: Statement | StoredRecord | tuple[int, str]) -> list[Cited]:
+    """Sealed statements as evidence, in log order, each once; a pair is an index and a leaf hash."""
+    pairs = {one if isinstance(one, tuple) else (one.index, one.leaf) for one in statements}
+    return [Cited(index=index, leaf=leaf) for index, leaf in sorted(pairs)]
+
+
+def draft(
+    answer: Answer, subject: ParticipantId | None, event: SealedEvent, rules: Rules, last: Issued | None = None
+) -> DecisionDraft:
+    """A decision, with its cause and the rules it used."""
+    model = CATALOGUE[f"{TYPE_PREFIX}{answer.type}.v1"].model
+    cause = Cited(index=event.entry.index, leaf=event.entry.leaf.hex())
+    said: dict[str, Any] = {
+        "cause": cause,
+        "engine": ENGINE,
+        "protocol": rules.protocol.version,
+        "protocol_digest": rules.digest,
+        **answer.content,
+        **answer.beside,
+        "evidence": list(answer.evidence)[-_MOST_EVIDENCE:] or [cause],
+    }
+    if answer.explained:
+        said["arithmetic"] = list(answer.arithmetic)[:_MOST_LINES]
+    if answer.superseding and last is not None and last.entry is not None:
+        said["supersedes"] = last.entry
+    data = model.model_validate(said)
+    assert isinstance(data, Decision)
+    return DecisionDraft(answer.type, subject, data)
+
+
+def issued(answer: Answer, event: SealedEvent) -> Issued:
+    """How a decision just made is remembered until its own entry is known."""
+    return Issued(fingerprint=answer.fingerprint, cause=event.entry.index, label=answer.label)
+
+
+def question_of(data: Data) -> str:
+    """The question that a decision answers; empty for a decision that nothing supersedes."""
+    match data:
+        case ReportClock():
+            return f"clock {data.ae} {data.profile} {data.kind}"
+        case EventClassified():
+            return f"event {data.ae}"
+        case WindowDecided():
+            return "window"
+        case CohortRecommended():
+            return "recommend"
+        case QueryRaised():
+            return f"query {data.query}"
+        case _:
+            return ""
+
+
+def closing_of(question: str, last: Issued) -> Answer | None:
+    """What is said when a question is no longer asked: its query is closed, its adverse event counts no more."""
+    kind, _, name = question.partition(" ")
+    before = [] if last.entry is None else [Cited(index=last.entry, leaf=last.leaf)]
+    match kind:
+        case "query":
+            content: dict[str, Any] = {"query": name}
+            return Answer(
+                question, "safety.query_closed", content, evidence=before, explained=False, superseding=False
+            )
+        case "event":
+            content = {
+                "ae": name,
+                "term": last.label,
+                "emergent": False,
+                "certain": True,
+                "serious": False,
+                "related": False,
+                "fatal_or_life_threatening": False,
+                "expected": "unknown",
+                "susar": False,
+                "investigator": {},
+                "sponsor": {},
+                "retracted": True,
+            }
+            return Answer(question, "safety.event_classified", content, ["its report was retracted"], before)
+        case "grade":
+            content = {"term": name, "scale": last.label, "grade": 0, "worst": 0}
+            why, beside = ["no measurement is left"], {"at": "never"}
+            return Answer(question, "safety.grade_proposed", content, why, before, superseding=False, beside=beside)
+        case "window":
+            level, first, until = last.label.split()
+            content = {"dose_level": level, "state": "not_evaluable", "first_day": first, "last_day": until}
+            why = ["the infusion was retracted: there is no window"]
+            return Answer(question, "safety.window_decided", {**content, "toxicities": []}, why, before)
+        case _:
+            return None

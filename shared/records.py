@@ -1,0 +1,53 @@
+"""What a decider keeps of the log: statements that were neither corrected nor retracted."""
+
+from functools import lru_cache
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.decider import SealedEvent
+from shared.envelope import TYPE_PREFIX, read_json, write_json
+from shared.events import CATALOGUE, Data, SiteData, read_data
+
+
+class Document(BaseModel):
+    """A part of a decider's state: never changed in place, and nothing in it that nobody declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredRecord(Document):
+    """A live record: a sealed statement that was neither corrected nor retracted. ``data`` is its JSON."""
+
+    index: int
+    leaf: str
+    event_id: str
+    type: str
+    sealed_at: str
+    data: str
+
+    @classmethod
+    def of(cls, event: SealedEvent) -> "StoredRecord":
+        """A sealed event as it is kept."""
+        return cls(
+            index=event.entry.index,
+            leaf=event.entry.leaf.hex(),
+            event_id=event.envelope.id,
+            type=event.type,
+            sealed_at=event.entry.header.sealed_at,
+            data=write_json(dict(event.envelope.data)).decode(),
+        )
+
+    @property
+    def said(self) -> Data:
+        """What the statement says, typed."""
+        return _typed(self.type, self.data)
+
+
+def corrected_id(data: Data) -> str | None:
+    """The id of the event whose place a statement takes, or that it takes back."""
+    return data.corrects if isinstance(data, SiteData) else None
+
+
+@lru_cache(maxsize=65536)
+def _typed(type_: str, data: str) -> Data:
+    return read_data(CATALOGUE[f"{TYPE_PREFIX}{type_}.v1"], read_json(data.encode()))

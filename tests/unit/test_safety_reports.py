@@ -1,0 +1,250 @@
+"""Expedited reports as the safety service seals them: due, overdue, closed; and the site's 24 hours."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.console.safety import running_clocks
+from shared.decider import SealedEvent
+from shared.moments import instant
+from tests.safety_site import DOCUMENT, SafetySite
+
+KNOWN = "2026-03-12T09:00:00+08:00"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SafetySite]:
+    made = SafetySite(tmp_path)
+    yield made
+    made.notary.close()
+
+
+def serious(site: SafetySite, **data: Any) -> list[SealedEvent]:
+    """A serious, related adverse event that no reference safety information expects."""
+    return site.report(**{"serious": ["hospitalisation"], "grade": 3, "aware": KNOWN} | data)
+
+
+def clocks(site: SafetySite, type_: str = "report_due") -> dict[str, Any]:
+    """The newest decision of this type by profile and kind."""
+    return {f"{event.data.profile} {event.data.kind}": event.data for event in site.decided(type_)}
+
+
+def test_a_susar_is_due_in_fifteen_days_to_each_authority(site: SafetySite) -> None:
+    serious(site)
+    due = clocks(site)
+    assert set(due) == {"us_fda initial", "cn_nmpa initial"}
+    for one in due.values():
+        assert (one.days, one.day_zero, one.receipt) == (15, "2026-03-12", "2026-03-12")
+        assert one.due == "2026-03-27T15:59:59.999999Z", "the end of 27 March in Shanghai"
+
+
+def test_a_life_threatening_one_is_due_in_seven_and_its_follow_up_eight_days_later(site: SafetySite) -> None:
+    serious(site, serious=["life_threatening"])
+    due = clocks(site)
+    assert {name: one.days for name, one in due.items()} == {
+        "us_fda initial": 7,
+        "cn_nmpa initial": 7,
+        "cn_nmpa follow_up": 15,
+    }
+
+
+def test_what_is_expected_not_serious_or_not_related_owes_nothing(site: SafetySite) -> None:
+    site.adopt_reference({"preferred_term": "Nausea", "most_grade": 3})
+    serious(site)
+    site.report("2", term="Rash")
+    site.report("3", term="Fall", serious=["hospitalisation"], causality="not_related", aware=KNOWN)
+    assert clocks(site) == {}
+
+
+def test_an_expected_event_is_unexpected_beyond_its_listed_grade_and_when_it_is_fatal(site: SafetySite) -> None:
+    site.adopt_reference({"preferred_term": "Nausea", "most_grade": 3})
+    serious(site, grade=4)
+    assert site.last("event_classified").expected == "no"
+    assert set(clocks(site)) == {"us_fda initial", "cn_nmpa initial"}
+    site.say("safety.died", {"on": "2026-03-11", "cause": "Nausea", "ae": "1"})
+    assert clocks(site)["us_fda initial"].days == 7
+
+
+def test_a_later_version_of_the_reference_does_not_judge_what_began_before_it(site: SafetySite) -> None:
+    site.adopt_reference(version="IB 1")
+    serious(site)
+    site.adopt_reference({"preferred_term": "Nausea"}, version="IB 2", effective="2026-03-06")
+    assert site.last("event_classified").reference_version == "IB 1"
+    assert site.decided("report_closed") == []
+
+
+def test_of_two_views_the_more_conservative_starts_the_clock_from_the_first_receipt(site: SafetySite) -> None:
+    serious(site, causality="not_related")
+    assert clocks(site) == {}
+    site.wait(5)
+    site.say("safety.event_assessed", {"ae": "1", "causality": "possible", "why": "The timing fits."})
+    assert clocks(site)["us_fda initial"].day_zero == "2026-03-12"
+
+
+def test_a_telephone_call_is_an_earlier_receipt(site: SafetySite) -> None:
+    serious(site)
+    site.say("safety.event_assessed", {"ae": "1", "aware": "2026-03-10T08:00:00+08:00", "why": "Telephone."})
+    found = clocks(site)["us_fda initial"]
+    assert (found.day_zero, found.due[:10]) == ("2026-03-10", "2026-03-25")
+    assert found.supersedes is not None
+
+
+def test_a_report_in_time_meets_its_clock_and_a_late_one_misses_it(site: SafetySite) -> None:
+    serious(site)
+    sent = {"ae": "1", "kind": "initial", "number": "2026-1"}
+    site.wait(10)
+    site.say("safety.report_sent", sent | {"profile": "us_fda", "at": "2026-03-22T10:00:00+08:00"})
+    assert clocks(site, "report_closed")["us_fda initial"].result == "met"
+    site.wait(10)
+    overdue = clocks(site, "report_overdue")
+    assert set(overdue) == {"cn_nmpa initial"}
+    site.say("safety.report_sent", sent | {"profile": "cn_nmpa", "at": "2026-04-01T10:00:00+08:00"})
+    closed = clocks(site, "report_closed")
+    assert (closed["cn_nmpa initial"].result, closed["cn_nmpa initial"].due) == (
+        "missed",
+        overdue["cn_nmpa initial"].due,
+    )
+    assert running_clocks(site.safety) == []
+
+
+def test_a_report_that_was_not_sent_after_all_is_owed_again(site: SafetySite) -> None:
+    serious(site)
+    sent = {"ae": "1", "kind": "initial", "number": "2026-1", "profile": "us_fda", "at": "2026-03-12"}
+    said = site.say("safety.report_sent", sent)[0]
+    assert site.last("report_closed").result == "met"
+    site.retract(said)
+    assert site.last("report_due").profile == "us_fda"
+    assert [clock.profile for _, clock in running_clocks(site.safety)] == ["cn_nmpa", "us_fda"]
+
+
+def test_overdue_is_sealed_at_the_first_tick_after_with_the_true_due_time(site: SafetySite) -> None:
+    """However long the notary was down: here its next tick comes a year later."""
+    serious(site)
+    site.pass_time(365)
+    found = site.decided("report_overdue")
+    assert {event.data.due for event in found} == {"2026-03-27T15:59:59.999999Z"}
+    cause = site.log()[found[0].data.cause.index]
+    assert cause.header.subject.endswith("log.ticked")
+    ticks = [
+        event.entry.header.sealed_at
+        for event in site.read(site.log())
+        if event.type == "log.ticked" and event.entry.header.sealed_at > found[0].data.due
+    ]
+    assert cause.header.sealed_at == ticks[0]
+
+
+def test_nothing_is_overdue_at_the_last_instant_that_is_in_time(site: SafetySite) -> None:
+    serious(site)
+    site.wait(15)
+    assert site.decided("report_overdue") == []
+
+
+def test_an_upgrade_to_fatal_before_the_report_shortens_the_clock(site: SafetySite) -> None:
+    serious(site)
+    site.wait(3)
+    site.say("safety.died", {"on": "2026-03-15", "cause": "Nausea", "ae": "1"})
+    found = clocks(site)
+    assert (found["us_fda initial"].day_zero, found["us_fda initial"].due[:10]) == ("2026-03-15", "2026-03-22")
+
+
+def test_an_upgrade_to_fatal_late_in_the_fifteen_days_does_not_lengthen_them(site: SafetySite) -> None:
+    serious(site)
+    site.wait(12)
+    site.say("safety.died", {"on": "2026-03-24", "cause": "Nausea", "ae": "1"})
+    assert clocks(site)["us_fda initial"].due[:10] == "2026-03-27"
+
+
+def test_an_upgrade_to_fatal_after_the_report_owes_a_follow_up_in_seven_days(site: SafetySite) -> None:
+    serious(site)
+    sent = {"ae": "1", "kind": "initial", "number": "2026-1", "profile": "us_fda", "at": "2026-03-12"}
+    site.say("safety.report_sent", sent)
+    site.wait(5)
+    site.say("safety.died", {"on": "2026-03-17", "cause": "Nausea", "ae": "1"})
+    found = clocks(site)
+    assert (found["us_fda follow_up"].days, found["us_fda follow_up"].day_zero) == (7, "2026-03-17")
+    assert clocks(site, "report_closed")["us_fda initial"].result == "met"
+
+
+def test_a_correction_that_takes_the_seriousness_back_owes_the_report_no_more(site: SafetySite) -> None:
+    said = serious(site)[0]
+    first = clocks(site)["us_fda initial"].due
+    wrong = site.correct(said, serious=[], aware=None)[0]
+    assert {one.result for one in clocks(site, "report_closed").values()} == {"no_longer_owed"}
+    assert running_clocks(site.safety) == []
+    site.wait(2)
+    site.correct(wrong, serious=["hospitalisation"], aware=KNOWN)
+    assert clocks(site)["us_fda initial"].due == first, "and when it is serious again, the first clock runs on"
+
+
+def test_a_report_that_nobody_asked_for_is_a_deviation(site: SafetySite) -> None:
+    site.report()
+    sent = {"ae": "1", "kind": "initial", "number": "2026-1", "profile": "us_fda", "at": "2026-03-12"}
+    site.say("safety.report_sent", sent)
+    assert site.last("deviation_raised").rule == "report_not_owed"
+
+
+def test_the_sponsor_counts_days_where_the_sponsor_is(tmp_path: Path) -> None:
+    document = DOCUMENT.replace("sponsor_timezone: Asia/Shanghai", "sponsor_timezone: America/New_York")
+    site = SafetySite(tmp_path, instant("2026-03-01T18:00:00Z"), document=document, infused="2026-03-01")
+    serious(site, aware="2026-03-11")
+    found = clocks(site)["us_fda initial"]
+    assert found.day_zero == "2026-03-11", "at the site it was 12 March already"
+    # New York put its clocks forward on 8 March, so its days end at 4 in UTC and no longer at 5.
+    assert found.due == "2026-03-27T03:59:59.999999Z"
+    site.notary.close()
+
+
+def test_a_site_that_reports_within_its_hours_is_in_time_and_one_that_does_not_is_sealed_as_late(
+    site: SafetySite,
+) -> None:
+    late = "serious_event_reported_late"
+
+    def rules() -> list[str]:
+        return [event.data.rule for event in site.decided("deviation_raised")]
+
+    serious(site, aware="2026-03-11T12:00:00+08:00")
+    assert late not in rules(), "exactly 24 hours are in time"
+    serious(site, ae="2", onset="2026-03-06", aware="2026-03-11T11:58:00+08:00")
+    assert rules().count(late) == 1
+    site.say("safety.event_updated", {"ae": "2", "on": "2026-03-12", "grade": 2})
+    assert rules().count(late) == 1, "a deviation is told once"
+
+
+_NEWS = st.sampled_from(
+    [
+        ("safety.event_updated", {"ae": "1", "on": "2026-03-12", "serious": ["life_threatening"]}),
+        ("safety.event_updated", {"ae": "1", "on": "2026-03-12", "grade": 4}),
+        ("safety.event_updated", {"ae": "1", "on": "2026-03-12", "serious": ["disability"]}),
+        ("safety.died", {"on": "2026-03-12", "cause": "Nausea", "ae": "1"}),
+        ("safety.event_assessed", {"ae": "1", "causality": "definite", "why": "Rechallenge."}),
+        ("safety.event_assessed", {"ae": "1", "serious": ["life_threatening"], "why": "Own view."}),
+        ("safety.event_assessed", {"ae": "1", "aware": "2026-03-11", "why": "Telephone."}),
+        ("safety.event_assessed", {"ae": "1", "determined": "2026-03-12", "why": "Determined."}),
+    ]
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(news=st.lists(st.tuples(st.integers(0, 4), _NEWS), max_size=6))
+def test_no_clock_is_ever_later_after_more_severe_information(
+    tmp_path_factory: pytest.TempPathFactory, news: list[tuple[int, tuple[str, dict[str, Any]]]]
+) -> None:
+    site = SafetySite(tmp_path_factory.mktemp("clocks"))
+    serious(site)
+    for days, (type_, data) in news:
+        if days:
+            site.wait(days)
+        site.say(type_, data)
+    for name in clocks(site):
+        due = [event.data.due for event in site.decided("report_due") if name == _named(event)]
+        assert all(later <= earlier for earlier, later in pairwise(due)), name
+    site.notary.close()
+
+
+def _named(event: SealedEvent) -> str:
+    return f"{event.data.profile} {event.data.kind}"  # type: ignore[attr-defined]
