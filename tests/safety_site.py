@@ -84,7 +84,9 @@ class SafetySite(InProcess):
         said = {"item": item, "value": value, "unit": unit, "collected": collected}
         return self.say("safety.observed", said | data)
 
-    def adopt_reference(self, *reactions: dict[str, Any], version: str = "IB 1", effective: str = "2026-01-01") -> Any:
+    def adopt_reference(
+        self, *reactions: dict[str, Any], version: str = "IB 1", effective: str = "2026-01-01"
+    ) -> list[SealedEvent]:
         """Adopt reference safety information."""
         data = {"version": version, "effective": effective, "reactions": list(reactions)}
         return self.say("safety.reference_adopted", data)

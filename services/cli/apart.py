@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from services.cli.delivery import line
-from services.cli.installation import Installation
+from services.cli.installation import Installation, trial_file
 from services.cli.output import GOOD, WRONG, progress, safe, say
 from services.cli.stack import broker_url
 from shared.words import SourceId
@@ -12,13 +12,17 @@ from shared.words import SourceId
 _WITHOUT_WAITING = 2.0
 
 
-def begin(directory: Path, witness_url: str = "") -> None:
-    """Begin a log in a data directory, unless it holds one; its own witness will be asked at ``witness_url``."""
+def begin(directory: Path, witness_url: str = "", protocol: str | None = None) -> None:
+    """Begin a log in a data directory, unless it holds one; its own witness will be asked at ``witness_url``.
+
+    ``protocol`` names the trial's file; see ``trial_file``.
+    """
     if (directory / "trial.json").exists():
         home = Installation.open(directory)
         say(f"{safe(home.directory)} holds the log of {home.trial} already; nothing was changed.")
     else:
-        home = Installation.create(directory, witness_url=witness_url)
+        text = None if protocol is None else trial_file(protocol)
+        home = Installation.create(directory, witness_url=witness_url, protocol=text)
         say(f"[green]A log for {home.trial} has begun[/] in {safe(home.directory)}.")
     say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
 

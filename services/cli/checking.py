@@ -9,7 +9,10 @@ from services.cli import show
 from services.cli.installation import LOCAL_WITNESS, Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
 from services.cli.reading import Reading, reading, verify
+from services.cli.show_safety import cohort_board, tell_clocks, tell_cohorts, tell_safety
 from services.console.replay import Replay, as_of, check, participants, until, what_if
+from services.console.safety import knowledge, running_clocks
+from services.safety.decide import SafetyDecider
 from shared.decider import Machine, read_event
 from shared.entry import Entry
 from shared.note import NoteKey
@@ -175,9 +178,30 @@ def show_one_participant(directory: Path, code: str, *, as_of: str | None = None
         entries = (entry for entry in source.log.entries() if code.encode() in entry.body and known(entry))
         if json_:
             events = (event for event in map(read_event, entries) if event is not None)
-            as_json(show.participant_as_json(machine, events, code))
+            as_json(show.participant_as_json(machine, events, code) | {"safety": _safety_of(source, code, as_of)})
         else:
             show.tell_participant(machine, entries, code)
+            tell_safety(_safety(source, as_of), code)
+
+
+def show_cohorts(directory: Path, *, as_of: str | None = None, json_: bool = False) -> None:
+    """Tell where the dose levels stand, as known at a moment."""
+    with reading(Installation.open(directory)) as source:
+        machine = _safety(source, as_of)
+    if json_:
+        as_json(cohort_board(machine))
+    else:
+        tell_cohorts(machine)
+
+
+def show_clocks(directory: Path, *, as_of: str | None = None, json_: bool = False) -> None:
+    """Tell which expedited reports are owed, as known at a moment."""
+    with reading(Installation.open(directory)) as source:
+        machine = _safety(source, as_of)
+    if json_:
+        as_json([{"participant": code} | clock.model_dump(mode="json") for code, clock in running_clocks(machine)])
+    else:
+        tell_clocks(machine)
 
 
 def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:
@@ -192,6 +216,22 @@ def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:
 
 def _knowledge(source: Reading, moment: str | None) -> Machine:
     return as_of(_told(source), moment)
+
+
+def _safety(source: Reading, moment: str | None) -> Machine:
+    return as_of(_told(source), moment, SafetyDecider())
+
+
+def _safety_of(source: Reading, code: str, moment: str | None) -> dict[str, object] | None:
+    """What the safety service knows of a participant, for a program; None: nothing."""
+    known = knowledge(_safety(source, moment), code)
+    if known is None:
+        return None
+    participant, assessed = known
+    return {
+        "grades": [one.model_dump(mode="json") for _, one in sorted(participant.grades.items())],
+        "answers": [{"question": one.question, **one.content} for one in assessed.answers],
+    }
 
 
 def _told(source: Reading) -> Iterator[Entry]:

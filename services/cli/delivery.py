@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from services.cli.installation import Installation
+from services.cli.installation import DECIDING, Installation
 from shared.broker import Topology, connect
 from shared.courier import Courier
 from shared.drafts import Draft
@@ -155,12 +155,12 @@ async def settled(js: JetStreamContext, topology: Topology, timeout: float = 120
     while asyncio.get_running_loop().time() < deadline:
         try:
             intake = await js.consumer_info(topology.intake, "notary")
-            log = await js.consumer_info(topology.log, "screening")
+            deciding = [await js.consumer_info(topology.log, name) for name in DECIDING]
             last = (await js.stream_info(topology.intake)).state.last_seq
         except (NatsError, TimeoutError):
             await asyncio.sleep(0.2)
             continue
-        open_ones = sum((one.num_pending or 0) + (one.num_ack_pending or 0) for one in (intake, log))
+        open_ones = sum((one.num_pending or 0) + (one.num_ack_pending or 0) for one in (intake, *deciding))
         quiet = quiet + 1 if open_ones == 0 and last == before else 0
         before = last
         if quiet >= 2:

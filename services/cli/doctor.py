@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from services.audit.attesting import TROUBLES
 from services.audit.authorities import read_authorities
 from services.audit.timestamps import Timestamps, overdue
-from services.cli.installation import Installation
+from services.cli.installation import DECIDING, Installation
 from services.cli.output import GOOD, WRONG, as_json, safe, say
 from services.cli.reading import reading
 from services.cli.stack import broker_url
@@ -52,7 +52,7 @@ def _files(home: Installation) -> Iterator[Finding]:
     free = shutil.disk_usage(home.directory).free
     state: State = "well" if free > _LITTLE_SPACE else "sick"
     yield Finding(state, f"{free // 1_000_000} MB free on the disk of {home.directory}")
-    for name in ("log", "root", "service-screening"):
+    for name in ("log", "root", *(f"service-{service}" for service in DECIDING)):
         path = home.directory / "keys" / f"{name}.pem"
         if not path.exists():
             yield Finding("sick", f"the key {path} is missing; restore it from its back-up")
@@ -134,7 +134,8 @@ async def _broker(home: Installation, given: str | None) -> list[Finding]:
     topology = home.topology
     try:
         js = client.jetstream()
-        for name, stream, role in (("notary", topology.intake, "seals"), ("screening", topology.log, "decides")):
+        parts = [("notary", topology.intake, "seals"), *((name, topology.log, "decides") for name in DECIDING)]
+        for name, stream, role in parts:
             info = await js.consumer_info(stream, name)
             lag = (info.num_pending or 0) + (info.num_ack_pending or 0)
             state: State = "well" if lag < 1000 else "sick"

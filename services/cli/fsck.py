@@ -23,7 +23,7 @@ from services.audit.published import Published
 from services.audit.repair import repair
 from services.audit.tile_store import store_at
 from services.audit.witnessing import Witnessing
-from services.cli.installation import Installation
+from services.cli.installation import DECIDING, Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, progress, safe, say
 from services.cli.stack import broker_url, is_running
 from shared.broker import BATCH, CHECKPOINT_HEADER, connect
@@ -99,7 +99,7 @@ def _remembered(home: Installation, log: Log, findings: Findings) -> int:
 
 
 def _outboxes(home: Installation) -> list[Path]:
-    return [path for part in ("outbox", "screening") for path in sorted((home.directory / part).glob("*.sqlite"))]
+    return [path for part in ("outbox", *DECIDING) for path in sorted((home.directory / part).glob("*.sqlite"))]
 
 
 def _published(home: Installation, target: str, findings: Findings) -> Published | None:

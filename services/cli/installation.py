@@ -9,7 +9,7 @@ audit/log.sqlite           the log
 checkpoints/               signed checkpoints, apart from the log on purpose
 tiles/                     what is published: tiles and entry bundles (C2SP tlog-tiles)
 witness/                   this machine's own witness; a real one belongs to another organisation
-screening/                 the screening service's state and outbox
+screening/, safety/        each deciding service's state and outbox
 outbox/                    the outboxes of the sources on this machine
 broker/                    JetStream's files
 run/                       what is running now, and its logs
@@ -43,7 +43,13 @@ from shared.signing import Keyring, SigningKey
 from shared.words import LogIndex, SourceId, TrailError
 
 LOCAL_WITNESS: Final = "local"
-SCREENING: Final = SourceId("service/screening")
+TRIALS: Final = ("nct06027853", "cdiscpilot01")
+"""The trial files that come with this program, beside ``shared.protocol``."""
+
+DEFAULT_TRIAL: Final = TRIALS[0]
+DECIDING: Final[Mapping[Role, str]] = {"screening": "Screening service", "safety": "Safety service"}
+"""The deciding services: each has its role's name, speaks for a source of that name, and this holder answers."""
+
 Clock = Literal["system", "simulated"]
 
 
@@ -89,26 +95,28 @@ class Installation:
         tick_seconds: int = 900,
         keys: Mapping[str, SigningKey] | None = None,
         witness_url: str = "",
+        protocol: str | None = None,
     ) -> "Installation":
         """Begin a new log: keys, genesis entry, and the root's first statements waiting in its outbox.
 
         ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
         must come out the same every time; ``witness_url`` is where the witness begun here will be asked, left
-        empty where the embedded stack starts it. Raises TrailError when the directory is in use.
+        empty where the embedded stack starts it; ``protocol`` is the text of the trial's file, that of NCT06027853
+        where it is left out. Raises TrailError when the directory is in use, or the text is no trial file.
         """
         # Empty folders may be there: mount points of the volumes that a container keeps the parts in.
         if any(not path.is_dir() for path in directory.rglob("*")):
             raise TrailError(f"{directory} is not empty; choose another with --data, or remove it first")
-        text = files("shared.protocol").joinpath("nct06027853.yaml").read_text("utf-8")
-        protocol = load_protocol(text)
-        origin = f"trialtrail.example/{protocol.trial}"
+        text = trial_file(DEFAULT_TRIAL) if protocol is None else protocol
+        trial = load_protocol(text).trial
+        origin = f"trialtrail.example/{trial}"
         made = dict(keys or {})
-        for name in ("log", "root", "service-screening"):
+        for name in ("log", "root", *(f"service-{name}" for name in DECIDING)):
             made.setdefault(name, SigningKey.generate())
         directory.mkdir(parents=True, exist_ok=True)
         for name, key in made.items():
             key.save(directory / "keys" / f"{name}.pem")
-        self = cls(directory.resolve(), protocol.trial, NoteKey(origin, made["log"].public), clock)
+        self = cls(directory.resolve(), trial, NoteKey(origin, made["log"].public), clock)
         now = stamp(start or datetime.now(UTC))
         opened = {
             "origin": origin,
@@ -118,11 +126,15 @@ class Installation:
             "clock": clock,
             "tick_seconds": tick_seconds,
         }
-        screening = granted(made["service-screening"], SCREENING, "screening", "Screening service")
+        grants = [
+            granted(made[f"service-{name}"], SourceId(f"service/{name}"), name, holder)
+            for name, holder in DECIDING.items()
+        ]
         statements = [
             ("log.opened", opened),
+            *(("identity.granted", grant) for grant in grants),
+            # After the grants: what a service decides because of it must be admitted.
             ("protocol.adopted", {"document": text, "digest": protocol_digest(text)}),
-            ("identity.granted", screening),
         ]
         drafts = [Draft(source=ROOT_SOURCE, type=type_, time=now, data=data) for type_, data in statements]
         outbox = self.outbox(ROOT_SOURCE)
@@ -133,6 +145,17 @@ class Installation:
         self._begin_witness(witness_url)
         self._write()  # last: a directory without it was never finished, and is begun again
         return self
+
+    def with_new_services(self) -> None:
+        """Make the keys of deciding services that came later than this log, and let the root grant them."""
+        if self.clock == "simulated":
+            return  # a study of the past: nothing comes to it later
+        outbox = self.outbox(ROOT_SOURCE)
+        for name, holder in DECIDING.items():
+            if not self.has_key(SourceId(f"service/{name}"), name):
+                draft = self.grant(SourceId(f"service/{name}"), name, holder, stamp(datetime.now(UTC)))
+                outbox.put([draft], lambda _role: self.key("root"))
+        outbox.close()
 
     def rotated(self, start: int, key: NoteKey) -> "Installation":
         """Remember that the log's checkpoints over ``start`` entries and more are signed with another key.
@@ -292,6 +315,18 @@ class Installation:
         return Draft(
             source=ROOT_SOURCE, type="identity.granted", time=time, data=granted(made, source, role, holder)
         )
+
+
+def trial_file(name: str) -> str:
+    """Read a trial's file: the path of one, or the name of one that comes with this program.
+
+    Raises TrailError when there is none of that name.
+    """
+    if Path(name).is_file():
+        return Path(name).read_text("utf-8")
+    if name.lower() not in TRIALS:
+        raise TrailError(f"{name} is neither a file nor a trial that comes with this program ({', '.join(TRIALS)})")
+    return files("shared.protocol").joinpath(f"{name.lower()}.yaml").read_text("utf-8")
 
 
 def granted(key: SigningKey, source: SourceId, role: Role, holder: str) -> dict[str, object]:

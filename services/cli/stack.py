@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from services.cli.installation import Installation
+from services.cli.installation import DECIDING, Installation
 from shared.words import TrailError
 
 _START_TIMEOUT: Final = 60.0
@@ -41,7 +41,7 @@ class Stack:
         self.patience = _MAX_QUICK
         self._ports = {name: _remembered_port(self._run / f"{name}.json") for name in ("broker", "witness")}
         witness = ("witness",) if installation.local_witness() is not None else ()
-        self._names = ("broker", *witness, "audit", "screening")
+        self._names = ("broker", *witness, "audit", *DECIDING)
 
     @property
     def url(self) -> str:
@@ -49,7 +49,7 @@ class Stack:
         return f"nats://127.0.0.1:{self._ports['broker']}"
 
     def pid(self, name: str) -> int:
-        """The process id of one of broker, witness, audit, screening."""
+        """The process id of one of broker, witness, audit, screening, safety."""
         return self._processes[name].pid
 
     def start(self) -> None:
@@ -58,8 +58,10 @@ class Stack:
         Raises TrailError with the failing process's own last words.
         """
         self._end_leftovers()
+        self._installation.with_new_services()
         # The notary asks the witness before it seals anything; what does not wait for each other starts together.
-        for together in (self._names[:-2], self._names[-2:]):
+        services = 1 + len(DECIDING)
+        for together in (self._names[:-services], self._names[-services:]):
             for name in together:
                 self._spawn(name)
             for name in together:

@@ -13,7 +13,7 @@ from services.safety.adverse_events import AdverseEvent, Statement
 from services.safety.classification import Classified, classify
 from services.safety.clocks import Clock, overdue, ran_out, site_in_time
 from services.safety.dlt import Judged, judge
-from services.safety.measurements import item_courses
+from services.safety.measurements import item_courses, measured_terms
 from services.safety.participant import Participant, StoredStatement, TermGrade
 from services.safety.queries import of_terms, queries
 from services.safety.reports import reports, unasked_reports
@@ -154,19 +154,26 @@ def _window(
     )
 
 
-def _cells(participant: Participant, limits: DoseLimits, exposure: Span, zone: ZoneInfo) -> dict[str, int]:
-    """The last measured grade in the window of each term that a lasting cytopenia is told by."""
+def _cells(participant: Participant, limits: DoseLimits, exposure: Span, zone: ZoneInfo) -> dict[str, int | None]:
+    """The last measured grade in the window of each measured term that a lasting cytopenia is told by.
+
+    None where nothing was measured until then: without its counts no window closes clean.
+    """
     end = midnight(exposure.days(zone)[0] + timedelta(days=limits.last_day + 1), zone)
     named = {name.casefold() for one in limits.limits if isinstance(one, LastingCytopenia) for name in one.terms}
-    found: dict[str, int] = {}
+    found: dict[str, int | None] = {term: None for term in measured_terms() if term.casefold() in named}
     for known in participant.grades.values():
         if known.term.casefold() not in named:
             continue
         for course in item_courses(participant, known.item, exposure, zone):
             told = [point for point in course.within(None, None) if point.when.first < end]
-            grades = [point.proposal.grade for point in told if point.proposal.grade is not None]
-            if course.term == known.term and grades:
-                found[known.term] = grades[-1]
+            # Of a grade that cannot be told, the highest that it could be is what might limit the dose.
+            grades = [
+                point.proposal.most if point.proposal.grade is None else point.proposal.grade for point in told
+            ]
+            certain = [grade for grade in grades if grade is not None]
+            if course.term == known.term and certain:
+                found[known.term] = certain[-1]
     return found
 
 

@@ -68,7 +68,7 @@ class TermGrade(Document):
     """What a participant's measurements come to for one term since the first exposure.
 
     ``latest`` and ``worst`` are grades; ``untold`` says why a value could not be graded, where one could not.
-    ``item`` is what was measured; empty for components (CRS, ICANS, acute graft-versus-host disease).
+    ``item`` is what was measured (its family's name); empty for components (CRS, ICANS, acute GvHD).
     """
 
     term: str

@@ -185,7 +185,10 @@ def test_what_cannot_be_is_sealed_as_refused_with_a_sentence(
         ([("safety.event_resolved", {"ae": "1", "on": "2026-03-01", "outcome": "recovered"})], "event 1: resolved"),
         ([("safety.event_updated", {"ae": "1", "on": "2026-03-01", "grade": 3})], "event 1: changed"),
         ([("safety.event_updated", {"ae": "1", "on": "2026-03-06", "grade": 5})], "event 1 fatal without death"),
-        ([("safety.event_resolved", {"ae": "9", "on": "2026-03-08", "outcome": "recovered"})], "event 9 not reported"),
+        (
+            [("safety.event_resolved", {"ae": "9", "on": "2026-03-08", "outcome": "recovered"})],
+            "event 9 not reported",
+        ),
         ([("safety.died", {"on": "2026-03-04", "cause": "Sepsis"})], "event 1 after death"),
         (
             [("safety.event_reported", {"ae": "1", "term": "Rash", "onset": "2026-03-05", "grade": 1})],
@@ -195,7 +198,10 @@ def test_what_cannot_be_is_sealed_as_refused_with_a_sentence(
             [("safety.event_reported", {"ae": "2", "term": "nausea", "onset": "2026-03-05", "grade": 2})],
             "event 2 like event 1",
         ),
-        ([("safety.event_updated", {"ae": "1", "on": "2026-03-06", "serious": ["unspecified"]})], "event 1: serious"),
+        (
+            [("safety.event_updated", {"ae": "1", "on": "2026-03-06", "serious": ["unspecified"]})],
+            "event 1: serious",
+        ),
         ([("safety.event_updated", {"ae": "1", "on": "2026-03-06", "serious": ["disability"]})], "event 1: aware"),
     ],
 )

@@ -576,7 +576,7 @@ def test_the_whole_pilot_study_goes_over(whole: Study) -> None:
         "safety.event_reported": 1191,
         "safety.died": 3,
         "safety.disposition_recorded": 254,
-        "safety.observed": 83967,
+        "safety.observed": 92168,
     }
     assert len({draft.subject for draft in whole.drafts if draft.type == "treatment.exposed"}) == 254
 

@@ -84,6 +84,7 @@ def _graded(term: Term, sample: _Sample) -> Proposal:
         term.source,
         signs is not None and (grade is None or 0 < grade < signs.grade),
         partial(sentence, term, sample.reading, sample.held, rules, least, most),
+        most if grade is None and all(rules) else None,
     )
 
 

@@ -12,7 +12,8 @@ class Proposal:
     """The grade of one term. ``grade`` 0 is none; None cannot be told, and ``arithmetic`` says why.
 
     ``clinical``: signs that no number holds could raise the grade, so that it is "at least" this one.
-    ``source``: where the scale has the term. Grade 5 is death and never proposed.
+    ``source``: where the scale has the term. ``most``: of a grade that cannot be told, the highest that it could
+    be, where that much is certain. Grade 5 is death and never proposed.
     """
 
     term: str
@@ -22,6 +23,7 @@ class Proposal:
     clinical: bool
     # Tens of thousands of results are graded and few are read: the sentence is made when it is asked for.
     explain: Callable[[], str] = field(compare=False, repr=False)
+    most: int | None = None
 
     @property
     def arithmetic(self) -> str:

@@ -1,0 +1,145 @@
+"""Safety, told at the terminal: a participant's adverse events and grades, the clocks, the cohorts."""
+
+from typing import Any
+
+from rich.table import Table
+
+from services.cli.output import out, safe, say
+from services.console.safety import knowledge, rules_in_force, running_clocks
+from services.safety import cohorts
+from services.safety.assess import Assessed
+from services.safety.classification import Classified
+from shared.decider import Machine
+
+_STATES = {"open": "yellow", "clean": "green", "dlt": "red", "not_evaluable": "dim"}
+
+
+def tell_safety(machine: Machine, code: str) -> None:
+    """What the safety service knows of one participant; nothing where it knows nothing."""
+    known = knowledge(machine, code)
+    if known is None:
+        return
+    participant, assessed = known
+    if assessed.classified:
+        say("\n[bold]Adverse events[/]")
+        out.print(_events(assessed.classified))
+    graded = [one for one in participant.grades.values() if one.worst]
+    if graded:
+        say("\n[bold]Measured, since the first exposure[/]; the investigator's grade stands")
+        for one in sorted(graded, key=lambda each: (-each.worst, each.term)):
+            say(
+                f"  {safe(one.term)}: worst grade {one.worst} at {safe(one.worst_at)}, last grade {one.latest} at "
+                f"{safe(one.latest_at)} [dim]{safe('; '.join(one.arithmetic))}[/]"
+            )
+    if assessed.window is not None:
+        window = assessed.window
+        colour = _STATES[window.state]
+        say(
+            f"\n[bold]DLT window[/] {window.first_day} to {window.last_day}: "
+            f"[{colour}]{window.state.replace('_', ' ')}[/]"
+        )
+        for line in window.arithmetic:
+            say(f"  {safe(line)}")
+    _tell_questions(assessed)
+
+
+def _events(classified: list[Classified]) -> Table:
+    table = Table("ae", "term", "onset", "grade", "counts as", "why")
+    for one in classified:
+        event = one.event
+        counts = [
+            "emergent" if one.emergent.counts else "not emergent",
+            "" if one.emergent.certain else "date unsure",
+            "serious" if event.serious else "",
+            "related" if one.related else "",
+            "[red]SUSAR[/]" if one.susar else "",
+        ]
+        told = ", ".join(part for part in counts if part)
+        grade = "" if event.grade is None else str(event.grade)
+        lines = "\n".join(map(safe, one.answer.arithmetic))
+        table.add_row(safe(event.ae), safe(event.name), safe(event.report.onset or "?"), grade, told, lines)
+    return table
+
+
+def _tell_questions(assessed: Assessed) -> None:
+    clocks = [one for one in assessed.answers if one.question.startswith("clock ")]
+    if clocks:
+        say("\n[bold]Expedited reports[/]")
+        for one in clocks:
+            content = one.content
+            state = content.get("result", one.type.rpartition("_")[2])
+            say(
+                f"  adverse event {safe(content['ae'])}, {content['kind'].replace('_', ' ')} to "
+                f"{safe(content['profile'])}: {safe(state)}, due {safe(content['due'])}"
+            )
+    queries = [one for one in assessed.answers if one.question.startswith("query ")]
+    if queries:
+        say("\n[bold]Open queries to the site[/]")
+        for one in queries:
+            say(f"  {safe(one.content['text'])}")
+
+
+def tell_cohorts(machine: Machine) -> None:
+    """The cohort board: who is at which dose level, whose window is open until when, what is recommended, open."""
+    board = cohort_board(machine)
+    for level in board["levels"]:
+        say(f"[bold]{safe(level['id'])}[/]  {safe(level['dose'])}: {level['enrolled']} enrolled of {level['up_to']}")
+        for one in level["participants"]:
+            colour = _STATES.get(one["state"], "")
+            state = one["state"].replace("_", " ")
+            said = f"[{colour}]{state}[/]" if colour else state
+            say(f"    {safe(one['participant'])}  infused {safe(one['first_day'])}  {said}")
+    if board["held"]:
+        say("[red]Enrolment is held[/] until the cohort committee decides.")
+    for line in board["slots"]:
+        say(f"Places: {safe(line)}")
+    if board["recommended"] is not None:
+        made = board["recommended"]
+        goal = f" to {made['to']}" if made.get("to") else ""
+        say(f"Recommended for {safe(made['dose_level'])}: [bold]{made['action'].replace('_', '-')}{safe(goal)}[/]")
+        for line in made["arithmetic"]:
+            say(f"    {safe(line)}")
+
+
+def tell_clocks(machine: Machine) -> None:
+    """Every clock that runs or has run out, the nearest first."""
+    clocks = running_clocks(machine)
+    if not clocks:
+        say("No expedited report is owed.")
+    for code, clock in clocks:
+        state = "[red]overdue since[/]" if clock.state == "overdue" else "due by"
+        say(
+            f"{state} {safe(clock.due)}  participant {safe(code)}, adverse event {safe(clock.ae)}, "
+            f"{clock.kind.replace('_', ' ')} to {safe(clock.profile)} (day 0: {clock.day_zero})"
+        )
+
+
+def cohort_board(machine: Machine) -> dict[str, Any]:
+    """The cohort board for a program.
+
+    Raises TrailError when no protocol with cohorts was in force.
+    """
+    rules, trial = rules_in_force(machine)
+    open_ = cohorts.slots(trial, rules)
+    assert open_ is not None
+    made = cohorts.recommended(trial, rules)
+    levels = [
+        {
+            "id": level.id,
+            "dose": level.dose,
+            "enrolled": sum(one.enrolled_at == level.id for one in trial.members.values()),
+            "up_to": open_.content["up_to"][level.id],
+            "participants": [
+                {"participant": code, "first_day": one.first_day, "state": one.state}
+                for code, one in sorted(trial.members.items(), key=lambda its: (its[1].first_day or "", its[0]))
+                if one.level == level.id
+            ],
+        }
+        for level in rules.protocol.dose_levels
+    ]
+    return {
+        "levels": levels,
+        "held": open_.content["held"],
+        "slots": list(open_.arithmetic),
+        "recommended": None if made is None else made[1].content | {"arithmetic": list(made[1].arithmetic)},
+    }
