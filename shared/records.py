@@ -1,6 +1,7 @@
 """What a decider keeps of the log: statements that were neither corrected nor retracted."""
 
-from functools import lru_cache
+from functools import cached_property
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,28 +27,26 @@ class StoredRecord(Document):
     data: str
 
     @classmethod
-    def of(cls, event: SealedEvent) -> "StoredRecord":
-        """A sealed event as it is kept."""
-        return cls(
+    def of(cls, event: SealedEvent, **more: Any) -> Self:
+        """A sealed event as it is kept; ``more`` are a subclass's own fields."""
+        record = cls(
             index=event.entry.index,
             leaf=event.entry.leaf.hex(),
             event_id=event.envelope.id,
             type=event.type,
             sealed_at=event.entry.header.sealed_at,
             data=write_json(dict(event.envelope.data)).decode(),
+            **more,
         )
+        record.__dict__["said"] = event.data  # which is what reading it back would give
+        return record
 
-    @property
+    @cached_property
     def said(self) -> Data:
-        """What the statement says, typed."""
-        return _typed(self.type, self.data)
+        """What the statement says, typed; read once."""
+        return read_data(CATALOGUE[f"{TYPE_PREFIX}{self.type}.v1"], read_json(self.data.encode()))
 
 
 def corrected_id(data: Data) -> str | None:
     """The id of the event whose place a statement takes, or that it takes back."""
     return data.corrects if isinstance(data, SiteData) else None
-
-
-@lru_cache(maxsize=65536)
-def _typed(type_: str, data: str) -> Data:
-    return read_data(CATALOGUE[f"{TYPE_PREFIX}{type_}.v1"], read_json(data.encode()))

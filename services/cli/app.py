@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help=("Seals every eligibility decision of a clinical trial in a log that anyone can verify and replay."),
+    help="Seals every eligibility and safety decision of a clinical trial in a log that anyone can verify and replay.",
 )
 imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere.")
 shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")
@@ -41,13 +41,17 @@ LogKeyText = Annotated[
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", help="A tlog-policy file: whose signatures and cosignatures you ask for.")
 ]
+TrialFile = Annotated[
+    str | None,
+    typer.Option("--protocol", help="The file of the trial whose log begins here; or nct06027853, cdiscpilot01."),
+]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was sealed by this entry index or time.")]
 DEFAULT = Path(".trail")
 
 
 @app.command()
 def up(data: Data = DEFAULT) -> None:
-    """Start the embedded stack (broker, audit, screening) and keep it running until Ctrl-C."""
+    """Start the embedded stack (broker, witness, audit, screening, safety) and keep it running until Ctrl-C."""
     from services.cli.running import keep_up
 
     keep_up(data)
@@ -59,11 +63,12 @@ def init(
     witness_url: Annotated[
         str, typer.Option("--witness-url", help="Where this log's own witness will be asked, if it is started.")
     ] = "",
+    protocol: TrialFile = None,
 ) -> None:
     """Begin the log of a trial whose parts are started by something else, such as Docker Compose."""
     from services.cli.apart import begin
 
-    begin(data, witness_url)
+    begin(data, witness_url, protocol)
 
 
 @app.command()
@@ -110,12 +115,13 @@ def import_sdtm(
     directory: Annotated[Path, typer.Argument(help="A folder of SDTM tables as SAS transport files (.xpt).")],
     data: Data = DEFAULT,
     broker: Broker = None,
+    protocol: TrialFile = None,
     json_: Json = False,
 ) -> None:
-    """Post a study's SDTM screening data as events of its sites, and wait for the decisions."""
-    from services.cli.running import import_study
+    """Post a study's SDTM data as events of its sites, and wait for the decisions."""
+    from services.cli.importing import import_study
 
-    raise typer.Exit(import_study(data, directory, broker, json_=json_))
+    raise typer.Exit(import_study(data, directory, broker, protocol, json_=json_))
 
 
 @app.command()
@@ -189,6 +195,41 @@ def show_entry(
     from services.cli.checking import show_one_entry
 
     show_one_entry(data, index, json_=json_)
+
+
+@shows.command("cohorts")
+def show_cohorts(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -> None:
+    """Show the dose levels: who is where, whose window is open, what is recommended, where places are open."""
+    from services.cli.checking import show_cohorts
+
+    show_cohorts(data, as_of=as_of, json_=json_)
+
+
+@shows.command("clocks")
+def show_clocks(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -> None:
+    """Show the expedited reports that are owed, the nearest first."""
+    from services.cli.checking import show_clocks
+
+    show_clocks(data, as_of=as_of, json_=json_)
+
+
+@app.command()
+def outcomes(
+    data: Data = DEFAULT,
+    as_of: AsOf = None,
+    trace: Annotated[
+        str | None,
+        typer.Option("--trace", help="What a row, a dose level or a participant counts, entry by entry."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="A directory to draw the outcomes in, as SVG.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Count the trial's outcomes: adverse events, dose-limiting toxicities, chimerism; each with its entries."""
+    from services.cli.outcomes import tell_outcomes
+
+    raise typer.Exit(tell_outcomes(data, as_of=as_of, trace=trace, pictures=pictures, json_=json_))
 
 
 @app.command()

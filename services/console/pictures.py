@@ -8,7 +8,6 @@ font, so that no machine's fonts change the picture. Colours are told apart by p
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -31,6 +30,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.spines.right": False,
 }
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_FIRST_WEEKS: Final = 28
 _MARKS: Final = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -65,13 +65,15 @@ def _by_class(told: Outcomes, caption: str) -> bytes:
         heights = [line - 0.25 + at * step if len(told.arms) > 1 else line for line in range(len(rows))]
         shares = [float(row.arms[at].percent or 0) for row in rows]
         label = f"{arm.id} (N = {len(arm.participants)})"
-        axes.plot(shares, heights, _mark(at), color=_colour(at), markersize=4.5, label=label, clip_on=False)
+        axes.plot(
+            shares, heights, _mark(at), color=_colour(at), markersize=4.5, label=label, clip_on=False, zorder=3
+        )
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_xlabel("participants with at least one, % of the arm")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
     title = "Treatment-emergent adverse events by system organ class and arm"
     lines = [
         f"{row.label}: "
@@ -85,12 +87,13 @@ def _rates(limiting: Limiting, caption: str) -> bytes:
     """The rate of dose-limiting toxicity at each dose level, with its interval, and the rate looked for."""
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    lines = []
+    lines, names = [], []
     for at, level in enumerate(limiting.levels):
         told = f"{level.toxicities} of {level.evaluable}"
-        waiting = len(level.codes("open"))
-        if waiting:
+        names.append(f"{level.dose_level}\n{level.toxicities} / {level.evaluable}")
+        if waiting := len(level.codes("open")):
             told += f", {waiting} open"
+            names[-1] += f"\n{waiting} open"
         lines.append(f"{level.dose_level}: {told}")
         if level.rate is None or level.low is None or level.high is None:
             continue
@@ -98,7 +101,6 @@ def _rates(limiting: Limiting, caption: str) -> bytes:
         reach = [[max(rate - level.low, 0.0)], [max(level.high - rate, 0.0)]]
         axes.errorbar([at], [rate], yerr=reach, fmt="o", color=_COLOURS[0], capsize=5, clip_on=False)
         lines[-1] += f", rate {level.rate}, interval {level.low} to {level.high}"
-    names = [f"{level.dose_level}\n{level.toxicities} / {level.evaluable}" for level in limiting.levels]
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(0, 1)
@@ -108,72 +110,59 @@ def _rates(limiting: Limiting, caption: str) -> bytes:
         axes.axhline(float(limiting.target), color=_COLOURS[1], linestyle="--", linewidth=1)
         axes.text(len(names) - 0.5, float(limiting.target), f"target {limiting.target}", va="bottom", ha="right")
         lines.append(f"the escalation rule looks for {limiting.target}")
-    title = (
-        f"Dose-limiting toxicity within {limiting.last_day} days by dose level, "
-        f"exact {percent_of(limiting.confidence)} confidence intervals"
-    )
+    title = f"Dose-limiting toxicity within {limiting.last_day} days by dose level, {limiting.interval}s"
     return _written(figure, title, lines, caption)
 
 
 def _curves(curves: Sequence[Curve], told: Outcomes, caption: str) -> bytes:
-    """A curve for each participant on a logarithmic axis; what is below the limit of detection, at it, hollow."""
-    figure = Figure(figsize=(9.0, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_yscale("log")
-    arms = [arm.id for arm in told.arms]
-    labelled: set[str] = set()
+    """A curve for each participant, a panel for each arm; what is below the limit of detection, at it, hollow."""
+    arms = [arm.id for arm in told.arms if any(one.arm == arm.id for one in curves)]
+    figure = Figure(figsize=(max(6.0, 3.6 * len(arms)), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
     lines = []
-    for one in curves:
-        at = arms.index(one.arm)
-        points = [point for point in one.points if _drawn(point)]
-        label = "_" if one.arm in labelled else one.arm
-        labelled.add(one.arm)
-        _curve(axes, points, at, label)
-        # A code beside the last point tells curves of one arm apart.
-        axes.annotate(
-            one.participant,
-            (float(points[-1].day or 0), float(points[-1].percent)),
-            xytext=(5, 0),
-            textcoords="offset points",
-            fontsize=6.5,
-            va="center",
-        )
-        lines.append(
-            f"{one.participant} ({one.arm}): "
-            + ", ".join(f"day {point.day} {point.comparator or ''}{point.percent:f}%" for point in points)
-        )
-    axes.plot([], [], "v", color="#555555", fillstyle="none", label="below the limit of detection")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("day, counted from the first exposure")
-    axes.set_ylabel("chimerism in blood, %")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, frameon=False)
+    for at, (arm, axes) in enumerate(zip(arms, panels, strict=True)):
+        axes.set_title(arm, fontsize=9)
+        axes.set_xlabel("day from the first exposure")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        for one in curves:
+            if one.arm == arm:
+                points = [point for point in one.points if _drawn(point)]
+                _curve(axes, points, at, one.participant)
+                values = ", ".join(f"day {one.day} {one.comparator or ''}{one.percent:f}%" for one in points)
+                lines.append(f"{one.participant} ({arm}): {values}")
+    _stretch(panels[0], curves, told.chimerism_days)
+    panels[0].set_ylabel("chimerism in blood, %")
+    panels[-1].plot([], [], "v", color="#555555", fillstyle="none", label="below the limit of detection")
+    panels[-1].legend(loc="lower right", bbox_to_anchor=(1.0, 1.06), frameon=False, borderpad=0)
+    if left := sum(not _drawn(point) for one in told.chimerism for point in one.points):
+        caption = f"{left} of the measurements not drawn: 0, or of no one day; {caption}"
     return _written(figure, "% chimerism, a curve for each participant", lines, caption)
 
 
-def _curve(axes: Axes, points: Sequence[Point], at: int, label: str) -> None:
+def _stretch(axes: Axes, curves: Sequence[Curve], days: Sequence[int]) -> None:
+    """Give the first weeks their room where the curves go on for months: later days stand closer and closer."""
+    if max(point.day or 0 for one in curves for point in one.points) > 2 * _FIRST_WEEKS:
+        axes.set_xscale("symlog", linthresh=_FIRST_WEEKS, linscale=1.5)
+        axes.set_xticks([0, *(day for day in days if day % 7 == 0 or day > _FIRST_WEEKS)])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _curve(axes: Axes, points: Sequence[Point], at: int, code: str) -> None:
     days = [float(point.day or 0) for point in points]
     shares = [float(point.percent) for point in points]
     axes.plot(days, shares, "-", color=_colour(at), linewidth=0.9)
-    for below, mark, fill, name in ((False, _mark(at), "full", label), (True, "v", "none", "_")):
-        chosen = [n for n, point in enumerate(points) if _is_below(point) == below]
-        axes.plot(
-            [days[n] for n in chosen],
-            [shares[n] for n in chosen],
-            mark,
-            color=_colour(at),
-            fillstyle=fill,
-            markersize=4.5,
-            label=name,
-        )
+    for below, mark, fill in ((False, _mark(at), "full"), (True, "v", "none")):
+        chosen = [n for n, point in enumerate(points) if (point.comparator in {"<", "<="}) == below]
+        x, y = [days[n] for n in chosen], [shares[n] for n in chosen]
+        axes.plot(x, y, mark, color=_colour(at), fillstyle=fill, markersize=4.5)
+    last = (days[-1], shares[-1])
+    axes.annotate(code, last, xytext=(5, 0), textcoords="offset points", fontsize=6.5, va="center")
 
 
 def _drawn(point: Point) -> bool:
     """Whether a point has a place on the axes: a day, and a logarithm."""
     return point.day is not None and point.percent > 0
-
-
-def _is_below(point: Point) -> bool:
-    return point.comparator in {"<", "<="}
 
 
 def _colour(at: int) -> str:
@@ -182,11 +171,6 @@ def _colour(at: int) -> str:
 
 def _mark(at: int) -> str:
     return _MARKS[at % len(_MARKS)]
-
-
-def percent_of(confidence: Decimal) -> str:
-    """A confidence of 0.95 as people write it: 95%."""
-    return f"{(confidence * 100).normalize():f}%"
 
 
 def _written(figure: Figure, title: str, lines: Sequence[str], caption: str) -> bytes:

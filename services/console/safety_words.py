@@ -86,12 +86,12 @@ def ruled_on_safety(data: object) -> str | None:  # noqa: PLR0912 - one line an 
         case safety_decisions.GradeProposed():
             return f"{data.term}: grade {data.grade} by {data.scale} at {data.at} (worst {data.worst}){_why(data)}"
         case safety_decisions.GradeDisputed():
-            if data.investigator == data.proposed:
-                return f"{data.term}: the investigator's grade and the measured one agree now ({data.proposed})"
             return (
                 f"{data.term}: the investigator says grade {data.investigator}, the measurements come to "
                 f"{data.proposed}; the investigator's stands"
             )
+        case safety_decisions.DisputeSettled():
+            return f"{data.term}: the investigator's grade and the measured one agree now"
         case safety_decisions.EventClassified():
             return _classified(data)
         case safety_decisions.ReportOverdue():

@@ -4,7 +4,7 @@ The answers are a function of what is live and of the sealed time alone; only a 
 runs longer than it did. Whoever compares them with what was issued before knows what is new.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -64,12 +64,22 @@ def assess(participant: Participant, rules: Rules, zone: ZoneInfo, sealed_at: st
     return Assessed(answers, owed.clocks, classified, window, deviations)
 
 
-def assess_terms(participant: Participant, terms: Iterable[str], zone: ZoneInfo) -> list[Answer]:
-    """Answer what measurements alone decide: these terms' grades, and what to ask about them."""
-    grades = [participant.grades[term] for term in sorted(terms) if term in participant.grades]
-    names = {name for event in participant.events(zone) for name in event.names}
-    asked = [query.answer(participant.source) for query in of_terms(names, grades)]
+def assess_terms(participant: Participant, terms: Container[str]) -> list[Answer]:
+    """Answer what measurements alone decide: these terms' grades (case-folded), and what to ask about them."""
+    grades = [known for term, known in sorted(participant.grades.items()) if term.casefold() in terms]
+    asked = [query.answer(participant.source) for query in of_terms(participant.event_names, grades)]
     return [*grade_answers(grades), *asked]
+
+
+def term_questions(participant: Participant, terms: Container[str]) -> list[str]:
+    """The questions about these terms that were answered before."""
+    names = [term for term in sorted(participant.grades) if term.casefold() in terms]
+    asked = [
+        f"{question} {term}{what}"
+        for term in names
+        for question, what in (("grade", ""), ("query", " not reported"), ("query", " not gradable"))
+    ]
+    return [question for question in asked if question in participant.issued]
 
 
 def grade_answers(grades: Iterable[TermGrade]) -> Iterator[Answer]:
@@ -114,6 +124,8 @@ def _disputes(participant: Participant, events: Sequence[AdverseEvent], zone: Zo
         if not points:
             continue
         worst = max(points, key=lambda point: (point.proposal.grade or 0, -point.statement.index))
+        if worst.proposal.grade == event.grade:
+            continue
         content = {
             "ae": event.ae,
             "term": known.term,
@@ -121,8 +133,6 @@ def _disputes(participant: Participant, events: Sequence[AdverseEvent], zone: Zo
             "investigator": event.grade,
             "proposed": worst.proposal.grade,
         }
-        if event.grade == worst.proposal.grade and f"dispute {event.ae}" not in participant.issued:
-            continue
         yield Answer(
             f"dispute {event.ae}",
             "safety.grade_disputed",
@@ -130,6 +140,7 @@ def _disputes(participant: Participant, events: Sequence[AdverseEvent], zone: Zo
             [f"the investigator: grade {event.grade}", worst.proposal.arithmetic],
             cite(*event.statements, worst.statement),
             superseding=False,
+            label=known.term,
         )
 
 

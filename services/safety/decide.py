@@ -11,16 +11,17 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from services.safety import cohorts
-from services.safety.assess import Assessed, Deviation, assess, assess_terms, limit_terms
+from services.safety.assess import Assessed, Deviation, assess, assess_terms, limit_terms, term_questions
+from services.safety.grades import COMPONENTS, folded_on, regraded
 from services.safety.infusions import infusion_deviations
-from services.safety.measurements import regraded
-from services.safety.participant import MEASUREMENTS, STATEMENTS, Issued, Participant, StoredStatement
+from services.safety.measurements import terms_of
+from services.safety.participant import MEASUREMENTS, STATEMENTS, Issued, Participant, StoredStatement, TermGrade
 from services.safety.trial import Answer, Member, Rules, Trial, cite, closing_of, draft, issued, question_of
 from shared.decider import DecisionDraft, SealedEvent, Step
 from shared.events.decisions import Enrolled
 from shared.events.log import ProtocolAdopted
 from shared.events.safety import CohortDecided, ReferenceAdopted
-from shared.events.screening import Infused
+from shared.events.screening import Infused, Observed
 from shared.protocol.model import load_protocol
 from shared.records import corrected_id
 from shared.words import ParticipantId, SourceId, TrailError
@@ -70,7 +71,7 @@ class _Work:
         self.event = event
         self.documents: dict[str, BaseModel] = {}
         self.decisions: list[DecisionDraft] = []
-        trial = state.get(_TRIAL, Trial())
+        trial = state.get(_TRIAL) or Trial()
         assert isinstance(trial, Trial)
         self.trial = trial
 
@@ -137,32 +138,31 @@ class _Work:
             self._keep(participant.model_copy(update={"issued": known}))
 
     def take_measurement(self) -> None:
-        """A measurement: its terms are graded anew, and the rest only if it could matter to it."""
+        """A measurement: its terms are graded, and the rest is asked again only if it could matter to it."""
         rules, zone = self._rules(), self._zone()
         before = self._participant(self._code())
-        participant, items = before.with_statement(self.event, zone)
+        record = StoredStatement.sealed(self.event)
+        participant, gone = before.without(self.event)
         if rules is None or participant.exposed is None:
+            self._keep(participant.with_measurement(record, {}))
+            return
+        assert isinstance(self.event.data, Observed)
+        graded = None if gone else folded_on(participant, record, zone)
+        participant = participant.with_measurement(record, graded or {})
+        if graded is None:
+            participant = regraded(participant, {*gone, self.event.data.item}, zone)
+        changed = _changed(before, participant)
+        concerned = {term for item in (*gone, self.event.data.item) for term in terms_of(item)}
+        if not concerned.isdisjoint(participant.event_names) or not concerned.isdisjoint(limit_terms(rules)):
+            self._judge(participant)  # the grade that an adverse event had, or a window ended with, may change
+            self._judge_cohorts()
+        elif not changed:
             self._keep(participant)
-            return
-        participant = regraded(participant, items, zone)
-        changed = {
-            term
-            for term in participant.grades.keys() | before.grades.keys()
-            if participant.grades.get(term) != before.grades.get(term)
-        }
-        if not changed:
-            self._keep(participant)
-            return
-        gone = before.grades.keys() - participant.grades.keys()
-        spoken_of = limit_terms(rules) | {name for one in participant.events(zone) for name in one.names}
-        if gone or any(term.casefold() in spoken_of for term in changed):
-            self._judge(participant)
-            return
-        answers = assess_terms(participant, changed, zone)
-        asked = {one.question for one in answers}
-        settled = [f"query {term} {what}" for term in sorted(changed) for what in ("not reported", "not gradable")]
-        closed = [one for one in settled if one not in asked]
-        self._keep(self._issue(participant, answers, rules, closed))
+        else:
+            answers = assess_terms(participant, changed)
+            asked = {one.question for one in answers}
+            silent = [question for question in term_questions(before, changed) if question not in asked]
+            self._keep(self._issue(participant, answers, rules, silent))
 
     def take_statement(self) -> None:
         """Any other statement about a participant, or one taken back: every question is asked again."""
@@ -171,7 +171,7 @@ class _Work:
         participant, items = before.with_statement(self.event, zone)
         if participant.exposed != before.exposed:
             items = set(participant.measurements)
-        participant = regraded(participant, {*items, ""}, zone)
+        participant = regraded(participant, {*items, COMPONENTS}, zone)
         rules = self._rules()
         if rules is None:
             self._keep(participant)
@@ -186,7 +186,7 @@ class _Work:
 
     def _judge_everybody(self) -> None:
         for participant in self._participants():
-            self._judge(regraded(participant, {*participant.measurements, ""}, self._zone(participant)))
+            self._judge(regraded(participant, {*participant.measurements, COMPONENTS}, self._zone(participant)))
         self._judge_cohorts()
 
     def _judge(self, participant: Participant, *, tick: bool = False) -> None:
@@ -332,6 +332,20 @@ def _time_matters(participant: Participant, trial: Trial) -> bool:
     member = trial.members.get(participant.code)
     open_ = member is not None and member.state == "open"
     return open_ or any(clock.state == "running" for clock in participant.clocks.values())
+
+
+def _changed(before: Participant, after: Participant) -> set[str]:
+    """The terms, case-folded, whose grades say something else than before."""
+    if before.grades is after.grades:
+        return set()
+    gone = before.grades.keys() - after.grades.keys()
+    new = {term for term, known in after.grades.items() if known is not before.grades.get(term)}
+    told = {term for term in new if _essence(before.grades.get(term)) != _essence(after.grades[term])}
+    return {term.casefold() for term in gone | told}
+
+
+def _essence(known: TermGrade | None) -> tuple[int, int, str]:
+    return (0, 0, "") if known is None else (known.latest, known.worst, known.untold)
 
 
 def _located(known: Mapping[str, Issued], event: SealedEvent) -> dict[str, Issued] | None:

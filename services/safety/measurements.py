@@ -1,6 +1,6 @@
-"""Measurements and components as grades over time: what each comes to, the latest and the worst since exposure."""
+"""Measurements and components as grades over time: what each comes to since the first exposure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from services.safety.grading.ctcae import Reading, propose
 from services.safety.grading.gvhd import gvhd
 from services.safety.grading.proposal import Proposal
 from services.safety.grading.terms import terms
-from services.safety.participant import Participant, StoredStatement, TermGrade
+from services.safety.participant import Participant, StoredStatement
 from shared.events.safety import CrsAssessed, GvhdAssessed, IcansAssessed
 from shared.events.screening import Observed
 from shared.moments import Span, span
@@ -34,17 +34,6 @@ class Course:
     term: str
     points: tuple[Graded, ...]
 
-    @property
-    def latest(self) -> Graded:
-        """The last one that could be graded, or the last of all."""
-        told = [point for point in self.points if point.proposal.grade is not None]
-        return told[-1] if told else self.points[-1]
-
-    @property
-    def worst(self) -> Graded:
-        """The first of the highest."""
-        return max(self.points, key=lambda point: (point.proposal.grade or 0, -self.points.index(point)))
-
     def within(self, first: Span | None, last: Span | None) -> Iterator[Graded]:
         """Those that could lie between two moments, both included; None is open."""
         for point in self.points:
@@ -55,58 +44,93 @@ class Course:
 def measured_courses(participant: Participant, family: str, exposure: Span, zone: ZoneInfo) -> list[Course]:
     """The courses of the terms of a family of items (see ``family_of``) since the first exposure."""
     points: dict[str, list[Graded]] = {}
-    for item in _families().get(family, (family,)):
+    for item in members_of(family):
         for point in _graded(participant, item, exposure, zone):
             points.setdefault(point.proposal.term, []).append(point)
     return _courses(points)
 
 
 def _graded(participant: Participant, item: str, exposure: Span, zone: ZoneInfo) -> Iterator[Graded]:
-    """Everything that an item's measurements since the first exposure come to.
-
-    The baseline is the last measurement before the exposure with the same qualifier (QTc by another formula is no
-    baseline); one of the same day counts as before it unless both have a time of day that says otherwise, as ADaM
-    has it.
-    """
-    baselines: dict[str | None, tuple[StoredStatement, Reading]] = {}
-    after = []
-    for when, record, data in _in_order(participant, item, zone):
-        if _before(when, exposure, zone):
-            baselines[data.qualifier] = (record, _reading(data))
-        else:
-            after.append((when, record, data))
+    """Everything that an item's measurements since the first exposure come to."""
+    known = baselines(participant, item, exposure, zone)
     samples = _albumin(participant) if item == "calcium" else {}
-    for when, record, data in after:
-        baseline, held_against = baselines.get(data.qualifier, (None, None))
-        albumin = samples.get(data.collected)
-        for proposal in propose(item, _reading(data), held_against, albumin=albumin):
-            yield Graded(record, when, data.collected, proposal, baseline)
+    for when, record, data in _in_order(participant, item, zone):
+        if not is_before(when, exposure, zone):
+            yield from grade(record, data, when, known.get(baseline_key(data)), samples.get(data.collected))
+
+
+def grade(
+    record: StoredStatement, data: Observed, when: Span, baseline: StoredStatement | None, albumin: Reading | None
+) -> Iterator[Graded]:
+    """What one measurement comes to, term by term; ``albumin`` is of the same sample as a total calcium."""
+    held_against = None
+    if baseline is not None:
+        assert isinstance(baseline.said, Observed)
+        held_against = reading(baseline.said)
+    for proposal in propose(data.item, reading(data), held_against, albumin=albumin):
+        yield Graded(record, when, data.collected, proposal, baseline)
+
+
+def baselines(participant: Participant, item: str, exposure: Span, zone: ZoneInfo) -> dict[str, StoredStatement]:
+    """An item's baselines by ``baseline_key``: of each qualifier the last measurement before the exposure.
+
+    QTc by another formula is no baseline. One of the same day counts as before it unless both have a time of day
+    that says otherwise, as ADaM has it.
+    """
+    return {
+        baseline_key(data): record
+        for when, record, data in _in_order(participant, item, zone)
+        if is_before(when, exposure, zone)
+    }
+
+
+def baseline_key(data: Observed) -> str:
+    """The name under which a measurement's baseline is kept: item and qualifier."""
+    return data.item if data.qualifier is None else f"{data.item} {data.qualifier}"
 
 
 def _in_order(participant: Participant, item: str, zone: ZoneInfo) -> list[tuple[Span, StoredStatement, Observed]]:
     timed = (
-        (span(data.collected, zone), record, data)
-        for record, data in _values(participant.measurements.get(item, ()))
+        (span(record.said.collected, zone), record, record.said)
+        for record in participant.measurements.get(item, ())
+        if isinstance(record.said, Observed) and record.said.value is not None
     )
-    return sorted(timed, key=lambda one: (one[0].first, one[1].index))
+    return sorted(timed, key=lambda one: (one[0].first, one[1].data, one[1].index))
 
 
 def _albumin(participant: Participant) -> dict[str, Reading]:
     """Albumin by the moment of its sample, for the calcium of the same one."""
-    return {data.collected: _reading(data) for _, data in _values(participant.measurements.get("albumin", ()))}
+    found = sorted(participant.measurements.get("albumin", ()), key=lambda record: record.data)
+    return {
+        record.said.collected: reading(record.said)
+        for record in found
+        if isinstance(record.said, Observed) and record.said.value is not None
+    }
+
+
+def albumin_of(participant: Participant, collected: str) -> Reading | None:
+    """The albumin of the sample that was collected at this moment."""
+    return _albumin(participant).get(collected)
 
 
 def _courses(points: Mapping[str, list[Graded]]) -> list[Course]:
-    ordered = {
-        term: sorted(found, key=lambda point: (point.when.first, point.statement.index))
-        for term, found in points.items()
-    }
-    return [Course(term, tuple(ordered[term])) for term in sorted(ordered)]
+    return [Course(term, tuple(sorted(points[term], key=_place))) for term in sorted(points)]
 
 
+def _place(point: Graded) -> tuple[object, ...]:
+    """The order of a course: of values of the same moment the gravest is the last. Arrival never counts."""
+    return point.when.first, point.proposal.grade or 0, point.text, point.statement.data, point.statement.index
+
+
+@lru_cache(maxsize=256)
 def family_of(item: str) -> str:
     """The items that share a term are graded together, under the name of the first of them."""
     return next((name for name, members in _families().items() if item in members), item)
+
+
+def members_of(family: str) -> tuple[str, ...]:
+    """The items of a family."""
+    return _families().get(family, (family,))
 
 
 @lru_cache(maxsize=1)
@@ -126,22 +150,16 @@ def _families() -> Mapping[str, tuple[str, ...]]:
     return {min(group): tuple(sorted(group)) for group in sorted(joined, key=min)}
 
 
+@lru_cache(maxsize=256)
+def terms_of(item: str) -> frozenset[str]:
+    """The terms, case-folded, that a measurement of an item, or of its family, can come to."""
+    return frozenset(term.name.casefold() for each in members_of(family_of(item)) for term in terms().get(each, ()))
+
+
 @lru_cache(maxsize=1)
 def measured_terms() -> frozenset[str]:
     """Every term that a measurement can come to."""
     return frozenset(term.name for found in terms().values() for term in found)
-
-
-@lru_cache(maxsize=1)
-def _by_baseline_alone() -> frozenset[str]:
-    """Terms that say nothing without a baseline, such as weight loss: no baseline is no news of them."""
-    alone = (
-        term.name
-        for found in terms().values()
-        for term in found
-        if all(ladder.of == "baseline" for ladder in term.ladders)
-    )
-    return frozenset(alone)
 
 
 def component_courses(participant: Participant, exposure: Span, zone: ZoneInfo) -> list[Course]:
@@ -157,25 +175,9 @@ def component_courses(participant: Participant, exposure: Span, zone: ZoneInfo) 
             assert isinstance(data, GvhdAssessed)
             proposal = gvhd(data)
         when = span(data.at, zone)
-        if not _before(when, exposure, zone):
+        if not is_before(when, exposure, zone):
             points.setdefault(proposal.term, []).append(Graded(record, when, data.at, proposal, None))
     return _courses(points)
-
-
-def regraded(participant: Participant, items: Iterable[str], zone: ZoneInfo) -> Participant:
-    """The participant with these items' terms graded anew; "" stands for the components."""
-    exposure = participant.exposure(zone)
-    grades = dict(participant.grades)
-    families = {family_of(item) for item in items}
-    if "albumin" in families:
-        families.add(family_of("calcium"))
-    for family in sorted(families):
-        for term in [term for term, known in grades.items() if known.item == family]:
-            del grades[term]
-        if exposure is not None:
-            for course in item_courses(participant, family, exposure[1], zone):
-                grades[course.term] = _summary(family, course)
-    return participant.model_copy(update={"grades": grades})
 
 
 def item_courses(participant: Participant, family: str, exposure: Span, zone: ZoneInfo) -> list[Course]:
@@ -187,33 +189,8 @@ def item_courses(participant: Participant, family: str, exposure: Span, zone: Zo
     )
 
 
-def _summary(family: str, course: Course) -> TermGrade:
-    latest, worst = course.latest, course.worst
-    asked = [
-        point for point in course.points if point.baseline is not None or course.term not in _by_baseline_alone()
-    ]
-    untold = next((point for point in asked if point.proposal.grade is None), None)
-    about = [latest.statement, worst.statement]
-    if latest.baseline is not None:
-        about.append(latest.baseline)
-    return TermGrade(
-        term=course.term,
-        item=family,
-        scale=latest.proposal.scale,
-        latest=latest.proposal.grade or 0,
-        worst=worst.proposal.grade or 0,
-        latest_at=latest.text,
-        worst_at=worst.text,
-        # Of the many values that come to no grade, nobody reads the arithmetic: it is not worked out.
-        arithmetic=(latest.proposal.arithmetic,) if worst.proposal.grade else (),
-        evidence=tuple((one.index, one.leaf) for one in about) if worst.proposal.grade else (),
-        worst_record=(worst.statement.index, worst.statement.leaf),
-        untold="" if untold is None else f"what was recorded for {untold.text}: {untold.proposal.arithmetic}",
-        untold_record=None if untold is None else (untold.statement.index, untold.statement.leaf),
-    )
-
-
-def _before(when: Span, exposure: Span, zone: ZoneInfo) -> bool:
+def is_before(when: Span, exposure: Span, zone: ZoneInfo) -> bool:
+    """Whether something measured then counts as before the exposure (see ``baselines``)."""
     if when.end <= exposure.first:
         return True
     if when.first >= exposure.end:
@@ -221,13 +198,8 @@ def _before(when: Span, exposure: Span, zone: ZoneInfo) -> bool:
     return when.days(zone)[1] <= exposure.days(zone)[1]
 
 
-def _values(records: Iterable[StoredStatement]) -> Iterator[tuple[StoredStatement, Observed]]:
-    for record in records:
-        if isinstance(record.said, Observed) and record.said.value is not None:
-            yield record, record.said
-
-
-def _reading(data: Observed) -> Reading:
+def reading(data: Observed) -> Reading:
+    """A measurement as it is graded."""
     assert data.value is not None
     reference = data.reference
     return Reading(

@@ -1,6 +1,6 @@
 """What the safety service remembers of a participant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -44,7 +44,7 @@ class StoredStatement(StoredRecord):
     @classmethod
     def sealed(cls, event: SealedEvent) -> "StoredStatement":
         """A sealed event as it is kept."""
-        return cls(**dict(StoredRecord.of(event)), source=event.envelope.source)
+        return cls.of(event, source=event.envelope.source)
 
     def statement(self) -> Statement:
         """The record as the pure parts take it."""
@@ -67,20 +67,21 @@ class Issued(Document):
 class TermGrade(Document):
     """What a participant's measurements come to for one term since the first exposure.
 
-    ``latest`` and ``worst`` are grades; ``untold`` says why a value could not be graded, where one could not.
-    ``item`` is what was measured (its family's name); empty for components (CRS, ICANS, acute GvHD).
+    ``latest`` and ``worst`` are grades, 0 before any; ``latest_at`` and ``worst_at`` say which value first came to
+    them. ``untold`` says why a value could not be graded, where one could not. ``item`` is what was measured (its
+    family's name); empty for components (CRS, ICANS, acute GvHD).
     """
 
     term: str
     item: str
     scale: str
-    latest: int
-    worst: int
-    latest_at: str
-    worst_at: str
-    arithmetic: tuple[str, ...]
-    evidence: tuple[tuple[int, str], ...]
-    worst_record: tuple[int, str]
+    latest: int = 0
+    worst: int = 0
+    latest_at: str = ""
+    worst_at: str = ""
+    worst_record: tuple[int, str] | None = None
+    arithmetic: tuple[str, ...] = ()
+    evidence: tuple[tuple[int, str], ...] = ()
     untold: str = ""
     untold_record: tuple[int, str] | None = None
 
@@ -88,8 +89,10 @@ class TermGrade(Document):
 class Participant(Document):
     """Everything the safety service knows about one participant.
 
-    ``exposed`` is the record of the first exposure. ``issued`` is by question: ``grade TERM``, ``event AE``,
-    ``window``, ``query NAME``. ``clocks`` are by ``AE PROFILE KIND``. ``told`` are deviations, each raised once.
+    ``exposed`` is the record of the first exposure, ``baselines`` are by item and qualifier, and ``through`` is
+    when the last graded value of each term was taken. ``event_names`` are all names that the adverse events go by,
+    case-folded. ``issued`` is by question: ``grade TERM``, ``event AE``, ``window``, ``query NAME``. ``clocks`` are
+    by ``AE PROFILE KIND``. ``told`` are deviations, each raised once.
     """
 
     code: str
@@ -97,32 +100,35 @@ class Participant(Document):
     records: tuple[StoredStatement, ...] = ()
     measurements: dict[str, tuple[StoredStatement, ...]] = {}
     exposed: StoredStatement | None = None
+    baselines: dict[str, StoredStatement] = {}
+    through: dict[str, str] = {}
     grades: dict[str, TermGrade] = {}
+    event_names: tuple[str, ...] = ()
     dose_level: str | None = None
     issued: dict[str, Issued] = {}
     clocks: dict[str, Clock] = {}
     told: tuple[str, ...] = ()
 
     def with_statement(self, event: SealedEvent, zone: ZoneInfo) -> tuple["Participant", set[str]]:
-        """The participant after one more statement, and the items whose measurements have changed."""
-        participant, items = self._without(event)
-        if event.type in MEASUREMENTS:
-            participant, item = participant._with_measurement(event)
-            return participant, items | {item}
+        """The participant after a statement that is no measurement, and the items it took measurements back of."""
+        participant, items = self.without(event)
+        records = participant.records
         if event.type in STATEMENTS:
-            stored = StoredStatement.sealed(event)
-            participant = participant.model_copy(update={"records": (*participant.records, stored)})
-        return participant.model_copy(update={"exposed": participant._first_exposure(zone)}), items
+            records = (*records, StoredStatement.sealed(event))
+        participant = participant.model_copy(update={"records": records})
+        names = {name for each in participant.events(zone) for name in each.names}
+        changes = {"exposed": participant._first_exposure(zone), "event_names": tuple(sorted(names))}
+        return participant.model_copy(update=changes), items
 
-    def _with_measurement(self, event: SealedEvent) -> tuple["Participant", str]:
-        assert isinstance(event.data, Observed)
-        name = event.data.item
-        kept = self.measurements
-        changed = kept | {name: (*kept.get(name, ()), StoredStatement.sealed(event))}
-        return self.model_copy(update={"measurements": changed}), name
+    def with_measurement(self, record: StoredStatement, graded: Mapping[str, object]) -> "Participant":
+        """The participant after one more measurement, which was graded as told."""
+        assert isinstance(record.said, Observed)
+        item, kept = record.said.item, self.measurements
+        measurements = kept | {item: (*kept.get(item, ()), record)}
+        return self.model_copy(update={"measurements": measurements, **graded})
 
-    def _without(self, event: SealedEvent) -> tuple["Participant", set[str]]:
-        """The participant without what a statement corrects or takes back."""
+    def without(self, event: SealedEvent) -> tuple["Participant", set[str]]:
+        """The participant without what a statement corrects or takes back, and the items that are concerned."""
         gone, source = corrected_id(event.data), event.envelope.source
         if gone is None:
             return self, set()

@@ -194,7 +194,7 @@ def of_terms(names: Container[str], grades: Iterable[TermGrade]) -> Iterator[Que
     """
     for known in grades:
         needed = 1 if known.scale != "CTCAE 5.0" else _REPORTED_FROM
-        if known.worst >= needed and known.term.casefold() not in names:
+        if known.worst >= needed and known.worst_record is not None and known.term.casefold() not in names:
             text = (
                 f"{known.term}: what was recorded for {known.worst_at} comes to grade {known.worst}, and no "
                 "adverse event of that term is reported: report it, or correct the value"

@@ -14,6 +14,7 @@ from shared.events.decisions import Cited, Decision
 from shared.events.safety_decisions import (
     CohortRecommended,
     EventClassified,
+    GradeDisputed,
     QueryRaised,
     ReportClock,
     WindowDecided,
@@ -136,6 +137,8 @@ def question_of(data: Data) -> str:
             return "recommend"
         case QueryRaised():
             return f"query {data.query}"
+        case GradeDisputed():
+            return f"dispute {data.ae}"
         case _:
             return ""
 
@@ -149,6 +152,11 @@ def closing_of(question: str, last: Issued) -> Answer | None:
             content: dict[str, Any] = {"query": name}
             return Answer(
                 question, "safety.query_closed", content, evidence=before, explained=False, superseding=False
+            )
+        case "dispute":
+            content = {"ae": name, "term": last.label}
+            return Answer(
+                question, "safety.dispute_settled", content, evidence=before, explained=False, superseding=False
             )
         case "event":
             content = {

@@ -134,6 +134,7 @@ CATALOGUE: Mapping[str, EventType] = dict(
         ),
         _safety("safety.grade_proposed", safety_decisions.GradeProposed, "safety"),
         _safety("safety.grade_disputed", safety_decisions.GradeDisputed, "safety"),
+        _safety("safety.dispute_settled", safety_decisions.DisputeSettled, "safety"),
         _safety("safety.event_classified", safety_decisions.EventClassified, "safety"),
         _safety("safety.report_due", safety_decisions.ReportDue, "safety"),
         _safety("safety.report_overdue", safety_decisions.ReportOverdue, "safety"),

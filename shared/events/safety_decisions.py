@@ -32,10 +32,7 @@ class GradeProposed(Decision):
 
 
 class GradeDisputed(Decision):
-    """The investigator's grade and the one that the measurements come to differ; the investigator's stands.
-
-    Both alike: they differed before, and no longer do.
-    """
+    """The investigator's grade and the one that the measurements come to differ; the investigator's stands."""
 
     ae: Token
     term: Name
@@ -43,6 +40,14 @@ class GradeDisputed(Decision):
     investigator: Annotated[int, Field(ge=1, le=5)]
     proposed: Annotated[int, Field(ge=0, le=5)]
     arithmetic: Lines
+    evidence: Evidence
+
+
+class DisputeSettled(Decision):
+    """The investigator's grade and the measurements differed before, and no longer do."""
+
+    ae: Token
+    term: Name
     evidence: Evidence
 
 

@@ -122,6 +122,22 @@ def test_a_trial_that_does_not_grade_is_counted_by_severity(house: Treated) -> N
     assert counts == [("mild", (0, "0.0", 1)), ("moderate", (0, "0.0", 0)), ("severe", (1, "100.0", 1))]
 
 
+def test_an_event_is_told_with_everything_it_rests_on(house: Treated) -> None:
+    house.infuse("701-001")
+    entries = house.say(
+        [
+            event("701-001", "1", "Nausea", GUT),
+            ("701-001", "safety.event_updated", {"ae": "1", "on": "2026-03-08", "grade": 3}),
+            event("701-001", "2", "Vomiting", GUT),
+            ("701-001", "safety.event_resolved", {"ae": "1", "on": "2026-03-12", "outcome": "recovered"}),
+        ]
+    )
+    first, second = house.told().events
+    assert (first.entry, first.level) == (entries[0].index, "grade 3")
+    assert first.statements == tuple(entries[at].index for at in (0, 1, 3))
+    assert second.statements == (entries[2].index,)
+
+
 def test_dose_limiting_toxicities_are_rates_of_those_whose_windows_are_closed(house: Treated) -> None:
     house.infuse("701-001", "701-002", "701-003")
     house.infuse("701-004", at="2026-06-10T10:00:00+08:00")  # five days ago
@@ -135,6 +151,7 @@ def test_dose_limiting_toxicities_are_rates_of_those_whose_windows_are_closed(ho
             *recovered("701-003"),
         ]
     )
+    house.pass_time(1)
     limiting = house.told().limiting
     assert limiting is not None
     level, *others = limiting.levels
@@ -324,6 +341,13 @@ def test_the_day_of_the_infusion_is_a_time_point_where_the_trial_names_it() -> N
         0,
         None,
     )
+
+
+def test_days_are_counted_as_the_trial_counts_them(tmp_path: Path) -> None:
+    house = Treated(tmp_path, DOCUMENT.replace("first_day: 0 ", "first_day: 1 "))
+    house.infuse("701-001")
+    house.say(chimerism("701-001", f"2026-03-0{day}", "3") for day in (3, 4, 5))
+    assert [point.day for point in house.told().chimerism[0].points] == [-1, 1, 2]
 
 
 def test_a_curve_keeps_repeats_limits_of_detection_and_the_order_of_time(house: Treated) -> None:

@@ -59,6 +59,11 @@ class Limiting:
     target: Decimal | None
     levels: tuple[LevelRate, ...]
 
+    @property
+    def interval(self) -> str:
+        """What the intervals are called: exact 95% confidence interval."""
+        return f"exact {(self.confidence * 100).normalize():f}% confidence interval"
+
 
 def limiting(trial: Trial, known: Mapping[str, Participant], rules: Rules) -> Limiting | None:
     """Count the windows as the cohorts count them; None in a trial that names no dose-limiting toxicity."""
