@@ -9,12 +9,25 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from services.audit.notary import Notary
-from services.cli.study import INVESTIGATORS, Act, Day, Post, PostBroken, RequestEnrolment, SignEligibility
+from services.cli.study import (
+    INVESTIGATORS,
+    Act,
+    Day,
+    DecideCohort,
+    Post,
+    PostBroken,
+    RequestEnrolment,
+    SignEligibility,
+)
+from services.cli.study_followup import MEDICAL_MONITOR
+from services.cli.study_safety import COMMITTEE
 from services.safety.decide import SafetyDecider
+from services.safety.trial import Trial
 from services.screening.decide import ScreeningDecider
 from services.screening.participant import Participant
 from shared.broker import Topology
@@ -122,12 +135,18 @@ class InProcess:
         for source in (f"site/{site}" for site in INVESTIGATORS):
             self.grant(SourceId(source), "site_system")
             self.grant(SourceId(source), "investigator")
+        self.grant(SourceId(MEDICAL_MONITOR), "medical_monitor")
+        self.grant(SourceId(COMMITTEE), "cohort_committee")
         for day in days:
             if day.at > self.now:
                 self.root("log.clock_moved", {"to": stamp(day.at)})
                 self.now = day.at
-            for act in day.acts:
-                self._act(act)
+            for posts, acts in groupby(day.acts, key=lambda act: isinstance(act, Post)):
+                if posts:
+                    self.post([act.draft for act in acts if isinstance(act, Post)])
+                else:
+                    for act in acts:
+                        self._act(act)
 
     def pass_time(self, days: int) -> None:
         """Let days go by on which nobody posts anything."""
@@ -137,8 +156,6 @@ class InProcess:
 
     def _act(self, act: Act) -> None:
         match act:
-            case Post():
-                self.post([act.draft])
             case PostBroken():
                 self.seal([self._broken(act)])
             case RequestEnrolment():
@@ -154,6 +171,15 @@ class InProcess:
                 )
             case SignEligibility():
                 self._sign(act)
+            case DecideCohort():
+                self._decide_cohort(act)
+
+    def _decide_cohort(self, act: DecideCohort) -> None:
+        trial = self.safety.state["trial"]
+        assert isinstance(trial, Trial)
+        seen = trial.issued["recommend"]
+        assert seen.entry is not None
+        self.post([act.decided(seen.entry, seen.leaf)])
 
     def _sign(self, act: SignEligibility) -> None:
         participant = self.machine.state[f"participant:{act.participant}"]

@@ -1,20 +1,30 @@
-"""Runs the synthetic study through the real stack: sites post, the notary seals, screening decides, people sign."""
+"""Runs the synthetic study through the real stack: people post and sign, the notary seals, the services decide."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from services.audit.log import Log
 from services.cli.delivery import Line, settled
 from services.cli.installation import Installation
-from services.cli.study import INVESTIGATORS, Day, Post, PostBroken, RequestEnrolment, SignEligibility
+from services.cli.study import (
+    INVESTIGATORS,
+    Act,
+    Day,
+    DecideCohort,
+    Post,
+    PostBroken,
+    RequestEnrolment,
+    SignEligibility,
+)
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER
 from shared.decider import read_event
 from shared.drafts import Draft
 from shared.entry import Entry
 from shared.envelope import CONTENT_TYPE
 from shared.events.decisions import Decided
+from shared.events.safety_decisions import CohortRecommended
 from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
 from shared.outbox import uuid7
@@ -26,7 +36,7 @@ _TIMEOUT = 60.0
 
 @dataclass(slots=True)
 class Player:
-    """Plays a study day by day, as its sites, its investigators and its root.
+    """Plays a study day by day, as its sites, its investigators, its sponsor and its root.
 
     ``missed`` lists what the script asked for and the study did not allow, such as a signature on a decision
     that is not eligible.
@@ -37,6 +47,7 @@ class Player:
     log: Log
     missed: list[str] = field(default_factory=list)
     _decisions: dict[str, tuple[Entry, Decided]] = field(default_factory=dict)
+    _recommended: Entry | None = None
     _read: int = 0
 
     async def play(self, days: list[Day], progress: Callable[[int], None]) -> None:
@@ -45,14 +56,15 @@ class Player:
         for number, day in enumerate(days, 1):
             if number > 1:
                 await self._move_clock(stamp(days[number - 2].at), stamp(day.at))
-            for kind, acts in groupby(day.acts, key=type):
-                await self._act(kind, acts, stamp(day.at))
+            for _, acts in groupby(day.acts, key=_together):
+                await self._act(list(acts), stamp(day.at))
             progress(number)
         await self._wait()
 
     async def _grant(self, days: list[Day]) -> None:
-        """Give every site and investigator of the script a key, before the first of them speaks."""
-        drafts = [act.draft for day in days for act in day.acts if isinstance(act, Post | PostBroken)]
+        """Give everybody who speaks in the script a key, before the first of them speaks."""
+        spoken = (act for day in days for act in day.acts if isinstance(act, Post | PostBroken | DecideCohort))
+        drafts = [act.draft for act in spoken]
         investigators = [
             Draft(source=f"site/{site}", type="record.signed", time=stamp(days[0].at), data={})
             for site in INVESTIGATORS
@@ -70,9 +82,10 @@ class Player:
         self.line.post.put([Draft(source=ROOT_SOURCE, type="log.clock_moved", time=now, data={"to": to})])
         await self._deliver([ROOT_SOURCE])
 
-    async def _act(self, kind: type, acts: Iterable[object], now: str) -> None:
-        if kind is Post:
-            await self._post([act.draft for act in acts if isinstance(act, Post)])
+    async def _act(self, acts: Sequence[Act], now: str) -> None:
+        posts = [act.draft for act in acts if isinstance(act, Post)]
+        if posts:
+            await self._post(posts)
             return
         # What follows depends on decisions that the day's posts have led to.
         await self._wait()
@@ -92,6 +105,16 @@ class Player:
                     )
                     await self._post([draft])
                     await self._wait()
+                case DecideCohort():
+                    await self._decide_cohort(act)
+
+    async def _decide_cohort(self, act: DecideCohort) -> None:
+        seen = self._recommended
+        if seen is None:
+            self.missed.append("the cohort committee had no recommendation before it")
+            return
+        await self._post([act.decided(seen.index, seen.leaf.hex())])
+        await self._wait()
 
     async def _sign(self, act: SignEligibility, now: str) -> None:
         entry, decision = self._decisions.get(act.participant, (None, None))
@@ -155,6 +178,15 @@ class Player:
         size = self.log.size()
         for entry in self.log.entries(self._read, size):
             event = read_event(entry)
-            if event is not None and isinstance(event.data, Decided) and event.envelope.subject is not None:
+            if event is None:
+                continue
+            if isinstance(event.data, Decided) and event.envelope.subject is not None:
                 self._decisions[event.envelope.subject] = (entry, event.data)
+            if isinstance(event.data, CohortRecommended):
+                self._recommended = entry
         self._read = size
+
+
+def _together(act: Act) -> tuple[type, bool]:
+    """What may be done at once: posts of the sites, and then those of the sponsor, which may speak of them."""
+    return type(act), isinstance(act, Post) and act.draft.source.startswith("sponsor/")

@@ -1,44 +1,35 @@
-"""The commands that need the stack: up, demo, submit, import."""
+"""The commands that need the stack: up, demo, submit."""
 
 import asyncio
 import shutil
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from rich.table import Table
 
 from services.audit.log import Log
 from services.cli import checking, show
-from services.cli.delivery import Post, line, settled
+from services.cli.delivery import Post, line
 from services.cli.demo import Player
 from services.cli.installation import Installation
-from services.cli.output import GOOD, WRONG, as_json, called, coloured, complain, out, progress, safe, say
+from services.cli.output import GOOD, WRONG, as_json, called, complain, out, progress, safe, say
 from services.cli.reading import reading
-from services.cli.sdtm import Study, read_study
-from services.cli.stack import Stack, broker_url, is_running
+from services.cli.stack import Stack, broker_url
 from services.cli.study import synthetic_study
-from services.console.replay import as_of, participants
-from shared.decider import Machine
+from services.console.replay import as_of
 from shared.drafts import Draft, read_draft
-from shared.identities import ROOT_SOURCE
 from shared.outbox import Outcome
 from shared.words import RefusedError, SourceId, TrailError
-
-_SETTLE = 600.0
 
 
 def keep_up(directory: Path) -> None:
     """Run the stack in the foreground until interrupted."""
     home = _open_or_create(directory)
-    with _stopping() as stopped, _stack(home) as stack:
+    with _stopping() as stopped, running_stack(home) as stack:
         asyncio.run(_introduce(home, stack.url))
         say(f"[green]Trialtrail is up[/] for {home.trial}. Broker: {stack.url}. Data: {home.directory}")
         say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
@@ -60,7 +51,7 @@ def run_demo(directory: Path, seed: int) -> int:
     home = Installation.create(directory, clock="simulated", start=days[0].at, tick_seconds=86_400)
     say("[yellow]Synthetic study: no data of any person; its clock is simulated.[/]")
     began = time.monotonic()
-    with _stack(home) as stack, progress("playing eight months", len(days)) as advance:
+    with running_stack(home) as stack, progress("playing twelve months", len(days)) as advance:
         log = Log.at(home.log_path, read_only=True)
 
         async def play() -> Player:
@@ -81,6 +72,8 @@ def run_demo(directory: Path, seed: int) -> int:
     say("Where to look next:")
     for command, why in (
         ("show participant 101-007", "why this participant could not be treated"),
+        ("show participant 102-001", "who had a dose-limiting toxicity, and what followed"),
+        ("outcomes", "adverse events, toxicities by dose level, chimerism, as of now"),
         ("replay --as-of 2026-04-01T00:00:00Z", "what was known on 1 April"),
         ("show entry 0", "the genesis entry"),
         ("verify", "every hash, link, signature and ruling again"),
@@ -125,101 +118,6 @@ def submit_file(directory: Path, file: Path, broker: str | None = None, *, wait:
         ) from None
     _tell_outcomes(outcomes, count, done=done, json_=json_)
     return WRONG if any(one.verdict == "refused" for _, one in outcomes) else GOOD
-
-
-def import_study(directory: Path, source: Path, broker: str | None = None, *, json_: bool) -> int:
-    """Post an SDTM study's screening data and report the decisions it leads to."""
-    with progress("reading SAS transport files", None):
-        study = read_study(source)
-    home = _open_or_create(directory)
-    with _stack_if_needed(home, broker) as url:
-        outcomes = asyncio.run(_import(home, url, study.drafts))
-    with reading(home) as read:
-        machine = as_of(read.log.entries(), None)
-    refused = [one for _, one in outcomes if one.verdict == "refused"]
-    summary = _summary(study, machine, len(outcomes), refused)
-    if json_:
-        as_json(summary)
-    else:
-        _tell_import(study, machine, summary)
-    return WRONG if refused else GOOD
-
-
-async def _import(home: Installation, url: str, drafts: Sequence[Draft]) -> list[tuple[SourceId, Outcome]]:
-    async with line(home, url) as connected:
-        connected.post.put(connected.post.missing_grants(drafts))
-        await connected.deliver([ROOT_SOURCE], timeout=_SETTLE)
-        kept = connected.post.put(drafts)
-        count = sum(map(len, kept.values()))
-        with progress("posting events", count) as advance:
-            await connected.deliver(list(kept), progress=lambda left: advance(count - left))
-        with progress("waiting for decisions", None):
-            if not await settled(connected.js, home.topology, _SETTLE):
-                raise TrailError("the services did not come to rest; `trail doctor` says why")
-        return list(connected.post.outcomes(kept))
-
-
-def _summary(study: Study, machine: Machine, posted: int, refused: Sequence[Outcome]) -> dict[str, Any]:
-    codes = {draft.subject for draft in study.drafts}
-    known = [one for code, one in participants(machine) if code in codes]
-    decided = [one.decision for one in known if one.decision is not None]
-    laboratory = ("I5.1", "I5.2", "I5.3", "I5.4")
-    return {
-        "participants": study.participants,
-        "sites": len(study.sites),
-        "events": posted,
-        "repeated": len(study.drafts) - posted,
-        "refused": [{"event": one.id, "index": one.index, "reason": one.reason} for one in refused],
-        "decisions": len(decided),
-        "standing": dict(sorted(Counter(one.standing for one in decided).items())),
-        "laboratory": {
-            name: dict(sorted(Counter(one.verdicts[name] for one in decided).items())) for name in laboratory
-        },
-        "later": study.later,
-        "unmapped": [
-            {
-                "domain": one.domain,
-                "what": one.what,
-                "why": one.why,
-                "count": one.count,
-                "examples": list(one.examples),
-            }
-            for one in study.unmapped
-        ],
-    }
-
-
-def _tell_import(study: Study, machine: Machine, summary: dict[str, Any]) -> None:
-    say(
-        f"{summary['events']} events of {summary['participants']} participants at {summary['sites']} sites are "
-        f"sealed; {summary['repeated']} drafts repeated another word for word."
-    )
-    say(
-        f"[bold]{summary['decisions']} decisions[/]: "
-        + ", ".join(f"{n} {coloured(s)}" for s, n in summary["standing"].items())
-    )
-    for name, counts in summary["laboratory"].items():
-        say(f"  {name}: " + ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in counts.items()))
-    say(f"{study.later} rows are later than screening and not part of it.")
-    table = Table("rows", "domain", "what", "why", title="Not mapped", title_justify="left")
-    for (domain, why), ones in groupby(study.unmapped, key=lambda one: (one.domain, one.why)):
-        found = list(ones)
-        what = ", ".join(f"{one.what} {one.count}" for one in found)
-        table.add_row(str(sum(one.count for one in found)), safe(domain), safe(what), safe(why))
-    out.print(table)
-    for refused in summary["refused"][:20]:
-        complain(f"entry {refused['index']}: refused, {refused['reason']}")
-    missing = Counter(
-        blocker.item
-        for _, one in participants(machine)
-        if one.decision is not None and one.decision.standing == "undetermined"
-        for blocker in show.blockers_of(machine, one)
-    )
-    if missing:
-        say(
-            "What most undetermined participants lack: "
-            + ", ".join(f"{safe(item)} ({n})" for item, n in missing.most_common(8))
-        )
 
 
 def _read_drafts(file: Path, trial: str) -> list[Draft]:
@@ -283,7 +181,7 @@ async def _introduce(home: Installation, url: str) -> None:
 
 
 @contextmanager
-def _stack(home: Installation) -> Iterator[Stack]:
+def running_stack(home: Installation) -> Iterator[Stack]:
     """The stack, watched from a thread; when it cannot stay up, the work in hand is interrupted and told why."""
     stack = Stack(home, lambda text: say(f"[yellow]{safe(text)}[/]"))
     ended = threading.Event()
@@ -314,16 +212,6 @@ def _stack(home: Installation) -> Iterator[Stack]:
         stack.stop()
     if failed:
         raise failed[0]
-
-
-@contextmanager
-def _stack_if_needed(home: Installation, broker: str | None) -> Iterator[str]:
-    """The broker's address: the one given, that of the stack that is running, or of one started for now."""
-    if broker is not None or is_running(home.directory):
-        yield broker or broker_url(home.directory)
-        return
-    with _stack(home) as stack:
-        yield stack.url
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The synthetic study's participants: who they are, what happens to them, and what should come of it.
 
-Each story is a few lines on top of an ordinary, eligible course (``study_course``). None of them is a person.
+Each story is a few lines on top of an ordinary, eligible course (``study_course``); what happens after an infusion
+is told apart (``study_safety``). None of them is a person.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +11,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 from services.cli.study_course import INFUSION_DAY, Course
+from services.cli.study_followup import FollowUp
+from services.cli.study_safety import STORIES
 
-FIRST_MONDAY: Final = date(2026, 1, 12)
+FIRST_MONDAY: Final = date(2025, 11, 3)
 
 Story = Callable[[Course], None]
 
@@ -41,6 +44,11 @@ class Case:
         self.story(course)
         if self.level is not None:
             course.treat(self.level)
+        if course.given is not None:
+            follow = FollowUp(course, seed, course.given)
+            if self.code in STORIES:
+                STORIES[self.code](follow)
+            follow.mild_events()
         if self.fails:
             course.close(INFUSION_DAY - 1, f"Does not qualify: {', '.join(self.fails)}.")
         return course
@@ -81,8 +89,19 @@ def _weight_before_registration(course: Course) -> None:
 
 
 def _late_inr(course: Course) -> None:
-    """The coagulation laboratory forgets the INR; until it arrives, the decision is undetermined."""
+    """The coagulation laboratory forgets the INR; until it arrives, the decision is undetermined.
+
+    The site then asks at once, two days before the cohort committee opens another place, and has to ask again.
+    """
     course.late("inr", day=5)
+    course.ask(5, 7)
+
+
+def _held_up(course: Course) -> None:
+    """Asks for a place on the morning of a hold; a week later, enrolment is resumed, and blood is drawn again."""
+    course.ask(7, 14)
+    course.plan(8, infusion=17)
+    course.draw_blood(11)
 
 
 def _slipped_point(course: Course) -> None:
@@ -93,7 +112,7 @@ def _slipped_point(course: Course) -> None:
 
 
 def _partial_date(course: Course) -> None:
-    """The last dose was "in March", which may be too recent for E2.2; the discharge letter has the day."""
+    """The last dose was "in February", which may be too recent for E2.2; the discharge letter has the day."""
     azacitidine = {"agent": "Azacitidine", "last": course.on(0)[:7]}
     course.list_in("antitumour_therapy", azacitidine)
     whole = azacitidine | {"last": course.before_infusion(17)}
@@ -268,49 +287,49 @@ CASES: Final = (
     Case("101-002", 1, _cll1_negative, fails=("I3",)),
     Case("102-001", 1, _replacement_steroid, level="DL1"),
     Case("103-001", 2, _weight_before_registration, level="DL1"),
-    Case("101-003", 3, _new_interface, level="DL1"),
-    Case("102-002", 3, _alt_too_high, fails=("I5.3",)),
-    Case("101-004", 4, _late_inr, level="DL1"),
-    Case("102-003", 5, _slipped_point, level="DL1"),
-    Case("101-005", 6, _donor_antibodies, fails=("I7",)),
+    Case("102-002", 4, _alt_too_high, fails=("I5.3",)),
     Case("103-002", 6, _transplanted, fails=("E3",)),
-    Case("102-004", 7, _recent_gilteritinib, fails=("E2.2",)),
-    Case("101-006", 8, _failing_kidneys, fails=("I5.1",), facts={"sex": "female", "age": 71, "weight": 52}),
-    Case("101-007", 9, _weak_heart_and_donor_cells, fails=("E2.4", "E10.3")),
-    # The first infusion at a higher level comes 28 days or more after the last one at the lower level.
-    Case("102-005", 9, _cured_malignancy, level="DL2"),
-    Case("103-003", 10, _partial_date, level="DL2"),
-    Case("101-008", 11, level="DL2"),
-    Case("102-006", 12, _leukaemia_in_the_brain, fails=("E5",)),
-    Case("103-004", 12, _unsigned_request, level="DL2"),
-    Case("102-007", 13, level="DL2"),
-    Case("103-005", 13, _withdrawal),
-    Case("101-009", 14, _former_cells, level="DL2"),
-    Case("102-008", 15, _recent_cancer, fails=("E7",)),
-    Case("101-010", 16, _epilepsy, fails=("E9",)),
-    Case("103-006", 16, _corrected_after_signature, fails=("I5.1",)),
-    Case("103-007", 17, _qtc_of_480, fails=("E10.1",)),
-    Case("103-008", 18, _late_posts, level="DL3"),
-    Case("101-011", 19, level="DL3"),
-    Case("102-009", 19, _short_of_oxygen, fails=("E11",)),
-    Case("101-012", 20, _moved_infusion, level="DL3"),
-    Case("102-010", 21, level="DL3"),
-    Case("102-011", 22, _lasting_neuropathy, fails=("E14",)),
-    Case("103-009", 22, level="DL3"),
-    Case("101-013", 23, level="DL3"),
-    Case("101-014", 24, level="DL3"),
-    Case("103-010", 24, _infused_without_a_place),
-    Case("101-015", 25, _pregnant, fails=("I6", "E16"), facts={"sex": "female", "age": 31}),
-    Case("102-012", 25, level="DL3"),
-    Case("102-013", 26, _time_passes),
-    Case("103-011", 26, level="DL3"),
-    Case("101-016", 27, level="DL3"),
-    Case("101-017", 27, _investigator_advises_against, fails=("E17",)),
-    Case("102-014", 28, level="DL3"),
-    Case("103-012", 28, _vaccinated_28_days_before, fails=("E4",)),
-    Case("101-018", 29, _bedridden_half_the_day, fails=("I4",)),
-    Case("103-013", 29, level="DL3"),
-    Case("102-015", 30, _creatinine_without_a_unit),
-    Case("101-019", 31, _one_too_many),
-    Case("103-014", 31, _active_hepatitis, fails=("E12",)),
+    # A cohort's windows of 28 days are closed, and the committee has decided, before the next one asks for places.
+    Case("101-003", 7, _new_interface, level="DL1"),
+    Case("101-004", 7, _late_inr, level="DL1"),
+    Case("102-003", 8, _slipped_point, level="DL1"),
+    Case("101-005", 10, _donor_antibodies, fails=("I7",)),
+    Case("102-004", 11, _recent_gilteritinib, fails=("E2.2",)),
+    Case("102-005", 13, _cured_malignancy, level="DL2"),
+    Case("103-003", 14, _partial_date, level="DL2"),
+    Case("103-004", 15, _unsigned_request, level="DL2"),
+    Case("101-006", 16, _failing_kidneys, fails=("I5.1",), facts={"sex": "female", "age": 71, "weight": 52}),
+    Case("102-006", 17, _leukaemia_in_the_brain, fails=("E5",)),
+    Case("101-007", 19, _weak_heart_and_donor_cells, fails=("E2.4", "E10.3")),
+    Case("101-008", 20, level="DL2"),
+    Case("101-009", 20, _former_cells, level="DL2"),
+    Case("103-005", 20, _withdrawal),
+    Case("102-007", 21, level="DL2"),
+    Case("103-006", 22, _corrected_after_signature, fails=("I5.1",)),
+    Case("102-008", 23, _recent_cancer, fails=("E7",)),
+    Case("101-010", 24, _epilepsy, fails=("E9",)),
+    Case("103-007", 24, _qtc_of_480, fails=("E10.1",)),
+    Case("102-009", 26, _short_of_oxygen, fails=("E11",)),
+    Case("103-008", 26, _late_posts, level="DL3"),
+    Case("101-011", 27, level="DL3"),
+    Case("101-012", 27, _moved_infusion, level="DL3"),
+    Case("102-010", 30, level="DL3"),
+    Case("102-011", 33, _lasting_neuropathy, fails=("E14",)),
+    Case("103-009", 35, level="DL3"),
+    Case("101-013", 35, level="DL3"),
+    Case("101-014", 36, level="DL3"),
+    Case("101-015", 36, _pregnant, fails=("I6", "E16"), facts={"sex": "female", "age": 31}),
+    Case("103-010", 36, _infused_without_a_place),
+    Case("102-012", 37, _held_up, level="DL3"),
+    Case("101-016", 38, level="DL3"),
+    Case("101-017", 38, _investigator_advises_against, fails=("E17",)),
+    Case("102-013", 38, _time_passes),
+    Case("103-011", 38, level="DL3"),
+    Case("103-012", 38, _vaccinated_28_days_before, fails=("E4",)),
+    Case("101-018", 39, _bedridden_half_the_day, fails=("I4",)),
+    Case("102-014", 39, level="DL3"),
+    Case("103-013", 39, level="DL3"),
+    Case("101-019", 40, _one_too_many),
+    Case("102-015", 40, _creatinine_without_a_unit),
+    Case("103-014", 41, _active_hepatitis, fails=("E12",)),
 )

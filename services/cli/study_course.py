@@ -11,62 +11,21 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID, uuid5
 
+from services.cli.study_acts import Act, Damage, Post, PostBroken, RequestEnrolment, SignEligibility
 from shared.drafts import Draft
 from shared.events import Role
 from shared.protocol.items import items
 
 LOCAL: Final = timezone(timedelta(hours=8))
+STUDY_END: Final = date(2026, 10, 30)
 INFUSION_DAY: Final = 10
 LOCI: Final = ("HLA-A", "HLA-B", "HLA-C", "HLA-DRB1", "HLA-DQB1")
 WOMEN_ONLY: Final = frozenset({"childbearing_potential", "pregnant", "breastfeeding"})
 CONVENTIONAL_UNITS: Final = frozenset({"102"})
 _IDS: Final = UUID("6a0f4c52-7d0e-5b37-9d53-2f0c7f1f6027")  # the namespace of the ids that corrections name
-
-
-Damage = Literal["none", "stray_key", "tampered", "cut_off"]
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A site posts an event; it must be admitted."""
-
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True)
-class PostBroken:
-    """A site posts something that must be refused. ``damage`` is what happens to it on its way.
-
-    none: nothing, the draft itself is wrong; stray_key: signed with a key that nobody granted; tampered: a byte
-    changed after signing; cut_off: only the first half arrives, which is no JSON.
-    """
-
-    draft: Draft
-    what: str
-    damage: Damage = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class SignEligibility:
-    """The site's investigator signs the participant's current decision, if it is ``eligible``."""
-
-    participant: str
-    site: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestEnrolment:
-    """The site asks for a place at a dose level."""
-
-    participant: str
-    site: str
-    dose_level: str
-
-
-Act = Post | PostBroken | SignEligibility | RequestEnrolment
 
 
 @dataclass(slots=True)
@@ -77,10 +36,15 @@ class _Step:
     data: dict[str, Any]
     role: Role | None = None
     id: str | None = None
+    source: str | None = None  # the participant's site where none is given
 
 
 class Course:
-    """A participant's course. ``day`` always counts from the first day of screening; ``at`` is the hour."""
+    """A participant's course. ``day`` always counts from the first day of screening; ``at`` is the hour.
+
+    ``infusion`` is the day planned for the first one, ``given`` the dose level it was given at, if it was. After
+    ``until`` nothing is posted any more.
+    """
 
     def __init__(
         self,
@@ -98,7 +62,10 @@ class Course:
         self._seed = seed
         self._steps: list[_Step] = []
         self._acts: list[tuple[datetime, Act]] = []
-        self._infusion = INFUSION_DAY
+        self._asks: tuple[int, ...] = ()
+        self.infusion = INFUSION_DAY
+        self.given: str | None = None
+        self.until = STUDY_END
         self._collected: dict[int, int] = {}
         self._posted: Counter[tuple[int, int]] = Counter()
         self.sex = sex or self._random.choice(("female", "male"))
@@ -136,14 +103,18 @@ class Course:
     def correct(self, name: str, day: int, why: str, **data: Any) -> None:
         """Correct, some days later, what was recorded under this name."""
         wrong = self._step(name)
-        wrong.id = str(uuid5(_IDS, f"{self._seed}/{self.code}/{name}"))
-        right = wrong.data | data | {"corrects": wrong.id, "reason": why}
-        self._add(f"{name}, corrected", day, 9, wrong.verb, right)
+        right = wrong.data | data | {"corrects": self._named(wrong), "reason": why}
+        self.add(f"{name}, corrected", day, 9, wrong.verb, right, role=wrong.role, source=wrong.source)
+
+    def retract(self, name: str, day: int, why: str) -> None:
+        """Take back, some days later, what was stated about safety under this name."""
+        taken_back = {"corrects": self._named(self._step(name)), "reason": why}
+        self.add(f"{name}, retracted", day, 9, "safety.retracted", taken_back)
 
     def plan(self, day: int, infusion: int) -> None:
         """Plan the first infusion for another day than before."""
-        self._infusion = infusion
-        self._add("infusion planned again", day, 14, "infusion_planned", {"first": self.on(infusion)})
+        self.infusion = infusion
+        self.add("infusion planned again", day, 14, "infusion_planned", {"first": self.on(infusion)})
 
     def sign(self, day: int) -> None:
         """Have the investigator sign."""
@@ -153,25 +124,31 @@ class Course:
         """Ask for a place."""
         self._acts.append((self._moment(day, 11), RequestEnrolment(self.code, self.site, dose_level)))
 
+    def ask(self, *days: int) -> None:
+        """Have the investigator sign and the site ask for a place on these days, of which the last must do."""
+        self._asks = days
+
     def infuse(self, dose_level: str) -> None:
         """Infuse the study drug on the planned day."""
-        given = f"{self.on(self._infusion)}T14:{self._random.randint(10, 50)}"
+        self.given = dose_level
+        given = f"{self.on(self.infusion)}T14:{self._random.randint(10, 50)}"
         data = {"at": given, "dose_level": dose_level, "number": 1}
-        self._add("infused", self._infusion, 15, "treatment.infused", data)
+        self.add("infused", self.infusion, 15, "treatment.infused", data)
 
     def treat(self, dose_level: str) -> None:
         """Go the straight way: signature and place three days before the infusion, then the infusion."""
-        self.sign(self._infusion - 3)
-        self.request(self._infusion - 3, dose_level)
+        for day in self._asks or (self.infusion - 3,):
+            self.sign(day)
+            self.request(day, dose_level)
         self.infuse(dose_level)
 
     def close(self, day: int, why: str) -> None:
         """Close the participant as a screen failure."""
-        self._add("screen failed", day, 16, "screen_failed", {"on": self.on(day), "why": why})
+        self.add("screen failed", day, 16, "screen_failed", {"on": self.on(day), "why": why})
 
     def withdraw(self, day: int, why: str) -> None:
         """Let the participant withdraw."""
-        self._add("withdrawn", day, 16, "withdrawn", {"on": self.on(day), "why": why})
+        self.add("withdrawn", day, 16, "withdrawn", {"on": self.on(day), "why": why})
 
     def post_broken(
         self,
@@ -201,19 +178,28 @@ class Course:
         """Give the date so many days before the planned infusion."""
         return self.on(INFUSION_DAY - days)
 
+    def newest(self, item: str) -> dict[str, Any]:
+        """Give what was measured last, and stands, of an item."""
+        return next(step.data for step in reversed(self._steps) if step.data.get("item") == item)
+
+    def names(self) -> frozenset[str]:
+        """Give the names of everything that is recorded."""
+        return frozenset(step.name for step in self._steps)
+
     def acts(self) -> list[tuple[datetime, Act]]:
-        """List everything that happens, with its local time, in order of time."""
+        """List everything that happens ``until`` the participant or the study ends, in order of local time."""
         posted: list[tuple[datetime, Act]] = [(step.at, Post(self._draft(step))) for step in self._steps]
-        return sorted(posted + self._acts, key=lambda timed: timed[0])
+        timed = [one for one in posted + self._acts if one[0].date() <= self.until]
+        return sorted(timed, key=lambda one: one[0])
 
     # The ordinary week ------------------------------------------------------------------------------------
 
     def _enter(self) -> None:
         born = self.start - timedelta(days=self._age * 365 + self._age // 4 + self._random.randint(20, 300))
-        self._add("registered", 0, 9, "registered", {"sex": self.sex, "birth_date": born.isoformat()})
+        self.add("registered", 0, 9, "registered", {"sex": self.sex, "birth_date": born.isoformat()})
         consent = {"form_version": "ICF 2.1 (synthetic)", "signed": f"{self.on(0)}T09:10"}
-        self._add("consented", 0, 10, "consented", consent)
-        self._add("started", 0, 11, "started", {"on": f"{self.on(0)}T10:40"})
+        self.add("consented", 0, 10, "consented", consent)
+        self.add("started", 0, 11, "started", {"on": f"{self.on(0)}T10:40"})
 
     def draw_blood(self, day: int) -> None:
         """Collect and post the whole laboratory panel, in the units that the site's laboratory uses."""
@@ -258,11 +244,11 @@ class Course:
                 continue
             answer = "yes" if topic == "childbearing_potential" and self._may_bear_children else "no"
             attested = {"topic": topic, "answer": answer, "on": self.on(day)}
-            self._add(topic, day, 15, "attested", attested)
+            self.add(topic, day, 15, "attested", attested)
         usual = self._usual_history()
         for history in items().histories:
             listed = {"history": history, "on": self.on(day), "entries": usual.get(history, [])}
-            self._add(history, day, 16, "history_listed", listed)
+            self.add(history, day, 16, "history_listed", listed)
 
     def _usual_history(self) -> dict[str, list[dict[str, Any]]]:
         """Make the lines that an eligible participant with relapsed or refractory AML has."""
@@ -283,9 +269,9 @@ class Course:
     def _conclude(self, day: int) -> None:
         statement = "Nothing that would interfere with the study or add risk."
         judged = {"interferes": False, "statement": statement, "on": self.on(day)}
-        self._add("judged", day, 14, "judged", judged, role="investigator")
-        self._add("infusion_planned", day, 15, "infusion_planned", {"first": self.on(INFUSION_DAY)})
-        self._add("completed", day, 16, "completed", {"on": self.on(day)})
+        self.add("judged", day, 14, "judged", judged, role="investigator")
+        self.add("infusion_planned", day, 15, "infusion_planned", {"first": self.on(INFUSION_DAY)})
+        self.add("completed", day, 16, "completed", {"on": self.on(day)})
 
     # Small parts ------------------------------------------------------------------------------------------
 
@@ -309,16 +295,30 @@ class Course:
             data["reference"] = {"low": Decimal(limits[0]), "high": Decimal(limits[1])}
         if qualifier is not None:
             data["qualifier"] = qualifier
-        self._add(qualifier or item if item == "dsa_mfi" else item, day, 14, "observed", data)
+        self.add(qualifier or item if item == "dsa_mfi" else item, day, 14, "observed", data)
 
     def _code(self, item: str, day: int, result: str, **data: Any) -> None:
         observed = {"item": item, "collected": self._morning(day), "result": result} | data
-        self._add(item, day, 14, "observed", observed)
+        self.add(item, day, 14, "observed", observed)
 
-    def _add(
-        self, name: str, day: int, at: int, verb: str, data: dict[str, Any], *, role: Role | None = None
+    def add(
+        self,
+        name: str,
+        day: int,
+        at: int,
+        verb: str,
+        data: dict[str, Any],
+        *,
+        role: Role | None = None,
+        source: str | None = None,
     ) -> None:
-        self._steps.append(_Step(name, self._moment(day, at), verb, data, role))
+        """Record an event; ``verb`` is a whole type where it is none of screening's."""
+        self._steps.append(_Step(name, self._moment(day, at), verb, data, role, source=source))
+
+    def _named(self, step: _Step) -> str:
+        """Give an event an id, so that another can name it."""
+        step.id = step.id or str(uuid5(_IDS, f"{self._seed}/{self.code}/{step.name}"))
+        return step.id
 
     def _moment(self, day: int, at: int) -> datetime:
         """Give the next free minute of that hour: a site posts one event after the other."""
@@ -332,7 +332,7 @@ class Course:
 
     def _draft(self, step: _Step) -> Draft:
         return Draft(
-            source=f"site/{self.site}",
+            source=step.source or f"site/{self.site}",
             type=step.verb if "." in step.verb else f"screening.{step.verb}",
             subject=self.code,
             time=step.at.isoformat(),

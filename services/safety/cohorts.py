@@ -114,10 +114,13 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
             before = _enrolled(trial, level, last.record.index)
             about.append(last.record)
             lines = [f"{level}: open to {number} more by the committee's decision, beside {before} enrolled before"]
+        replaced = _not_evaluable(trial, level, opened[-1].record.index if opened else -1)
+        if replaced:
+            lines.append(f"{len(replaced)} more, to replace who is not evaluable: {', '.join(replaced)}")
         if level in eliminated:
             lines.append(f"{level} is given up by the escalation rule: closed")
         else:
-            up_to[level] = max(up_to[level], before + number)
+            up_to[level] = max(up_to[level], before + number + len(replaced))
     content = {"up_to": up_to, "held": bool(why)}
     return Answer("slots", "safety.slots_decided", content, lines, cite(*about), superseding=False)
 
@@ -126,6 +129,15 @@ def _enrolled(trial: Trial, level: str, before: int | None = None) -> int:
     return sum(
         member.enrolled_at == level and (before is None or (member.enrolled_entry or 0) < before)
         for member in trial.members.values()
+    )
+
+
+def _not_evaluable(trial: Trial, level: str, since: int) -> list[str]:
+    """Who was enrolled at a level since the entry of its opening and is not evaluable: others take their places."""
+    return sorted(
+        code
+        for code, member in trial.members.items()
+        if (member.enrolled_at, member.state) == (level, "not_evaluable") and (member.enrolled_entry or 0) > since
     )
 
 

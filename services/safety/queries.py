@@ -114,7 +114,8 @@ def _of_event(event: AdverseEvent, zone: ZoneInfo) -> Iterator[Query]:
                 word = "resolved" if isinstance(record.data, EventResolved) else "changed"
                 text = f"it is said to have {word} on {record.data.on}, before it began: correct one of the two"
                 yield ask(f"{word} before onset", text)
-        if event.ended is not None and event.ended.end <= event.onset.first:
+        resolved = any(isinstance(record.data, EventResolved) for record in told)
+        if not resolved and event.ended is not None and event.ended.end <= event.onset.first:
             yield ask("ended before onset", "it is said to have ended before it began: correct one of the two")
     fatal_grade = any(stretch.grade == 5 for stretch in event.stretches)
     if event.outcome == "fatal" and event.grade != 5 and event.report.severity is None:

@@ -1,7 +1,8 @@
-"""Record the golden log of the present engine: ``python -m tests.golden.record``. Never over an existing one.
+"""Record the golden log of the present engines: ``python -m tests.golden.record``. Never over an existing one.
 
-A golden log pins every ruling and every decision of an engine version to the byte. When a change alters any of
-them, raise ENGINE (services/screening/eligibility.py), record anew, keep the old file, and say so in CHANGELOG.md.
+A golden log pins every ruling and every decision of the engines to the byte. When a change alters any of them,
+raise that service's ENGINE (services/screening/eligibility.py, services/safety/trial.py), record anew, keep the old
+files, and say so in CHANGELOG.md. The log of screening-1 is of entry format 1, from before the safety service.
 """
 
 import base64
@@ -14,7 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from services.cli.study import Day, synthetic_study
-from services.screening.eligibility import ENGINE
+from services.safety.trial import ENGINE as SAFETY
+from services.screening.eligibility import ENGINE as SCREENING
 from shared.entry import Entry, read_entry
 from tests.inprocess import InProcess
 
@@ -28,16 +30,17 @@ PARTICIPANTS = frozenset(
 )  # fmt: skip
 
 
-def golden_path(engine: str = ENGINE) -> Path:
-    """Where an engine's golden log is kept."""
-    return Path(__file__).parent / f"{engine.replace('/', '-')}.ndjson.gz"
+def golden_path(*engines: str) -> Path:
+    """Where the golden log of these engines is kept; of the present ones where none is named."""
+    name = "+".join(engine.replace("/", "-") for engine in engines or (SCREENING, SAFETY))
+    return Path(__file__).parent / f"{name}.ndjson.gz"
 
 
 def golden_days() -> list[Day]:
     """The golden study: some of the synthetic study's participants."""
     days = []
     for day in synthetic_study():
-        acts = [act for act in day.acts if _code(act) in PARTICIPANTS]
+        acts = [act for act in day.acts if _code(act) in {*PARTICIPANTS, ""}]
         if acts:
             days.append(Day(day.at, acts))
     return days
