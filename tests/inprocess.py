@@ -64,11 +64,12 @@ class InProcess:
     ) -> None:
         self.directory = directory
         self.trial_name = trial
-        self.notary = Notary(directory / "audit", trial, Keyring(seeded_key("log")), clock=lambda: start)
+        self.now = start
+        self._clock = clock
+        self.notary = Notary(directory / "audit", trial, Keyring(seeded_key("log")), clock=lambda: self.now)
         self.machine = Machine(ScreeningDecider())
         self.safety = Machine(SafetyDecider())
         self.intake = 0
-        self.now = start
         self._sequences: dict[str, int] = {}
         self._topology = Topology(trial)
         opened = {
@@ -109,11 +110,11 @@ class InProcess:
             arrivals.append(self._arrival(draft, key, intake))
         return self.seal(arrivals)
 
-    def seal(self, arrivals: list[Arrival]) -> list[Entry]:
+    def seal(self, arrivals: list[Arrival], *, tick: bool = False) -> list[Entry]:
         """Seal messages and, batch by batch, the decisions they lead to."""
         entries: list[Entry] = []
-        while arrivals:
-            sealed = self.notary.seal(arrivals).entries
+        while arrivals or tick:
+            sealed, tick = self.notary.seal(arrivals, tick=tick).entries, False
             entries += sealed
             arrivals = []
             for entry in sealed:
@@ -149,8 +150,12 @@ class InProcess:
                         self._act(act)
 
     def pass_time(self, days: int) -> None:
-        """Let days go by on which nobody posts anything."""
+        """Let days go by without a post; a log that keeps real time ticks once, after all of them."""
         to = self.now + timedelta(days=days)
+        if self._clock == "system":
+            self.now = to
+            self.seal([], tick=True)
+            return
         self.root("log.clock_moved", {"to": stamp(to)})
         self.now = to
 

@@ -40,8 +40,9 @@ class SafetySite(InProcess):
         document: str = DOCUMENT,
         infused: str | None = INFUSED,
         trial: str = "NCT06027853",
+        clock: str = "simulated",
     ) -> None:
-        super().__init__(directory, start, document, trial=trial)
+        super().__init__(directory, start, document, trial=trial, clock=clock)
         for source, role in (
             (SITE, "site_system"),
             (SITE, "investigator"),

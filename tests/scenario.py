@@ -82,6 +82,18 @@ def drafts_of(participant: str, today: date) -> list[Draft]:
     return [Draft(source=SITE, type=type_, subject=participant, time=now, data=data) for type_, data in said]
 
 
+def safety_drafts() -> list[Draft]:
+    """An infusion of today, and a serious adverse event right after it."""
+    now = datetime.now(UTC)
+    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    event = {"ae": "1", "term": "Cytokine release syndrome", "grade": 3, "onset": at, "causality": "probable"}
+    said: list[tuple[str, dict[str, Any]]] = [
+        ("treatment.infused", {"at": at, "dose_level": "DL1", "number": 1}),
+        ("safety.event_reported", event | {"serious": ["hospitalisation"], "aware": at}),
+    ]
+    return [Draft(source=SITE, type=type_, subject="701-001", time=stamp(now), data=data) for type_, data in said]
+
+
 def write_drafts(path: Path, drafts: Sequence[Draft]) -> Path:
     """Write a file as `trail submit` reads it."""
     path.write_bytes(b"\n".join(write_json(draft.model_dump(exclude_none=True)) for draft in drafts) + b"\n")
@@ -104,6 +116,17 @@ def play(system: System, folder: Path) -> None:
     decided = wait_for_decisions(system)
     _, told = system.trail("show", "participant", "701-001")
     assert told["decision"]["standing"] == "eligible", told["now"]["blockers"]
+
+    # The second half: an infusion, and a serious adverse event that nobody expected starts its clocks.
+    more = write_drafts(folder / "safety.ndjson", safety_drafts())
+    code, posted_too = system.trail("submit", "--wait", file=more)
+    assert code == 0, posted_too
+    decided = wait_for_decisions(system)
+    _, clocks = system.trail("show", "clocks")
+    assert {clock["profile"] for clock in clocks} == {"us_fda", "cn_nmpa"}, clocks
+    _, board = system.trail("show", "cohorts")
+    assert [one["state"] for one in board["levels"][0]["participants"]] == ["open"], board
+    assert system.trail("outcomes")[0] == 0
 
     # Nothing happens twice.
     code, again = system.trail("submit", "--wait", file=file)

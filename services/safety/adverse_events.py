@@ -17,6 +17,7 @@ from shared.events.safety import (
     EventReported,
     EventResolved,
     EventUpdated,
+    MedicationGiven,
     Seriousness,
     Severity,
 )
@@ -190,7 +191,7 @@ def _put_together(ae: str, first: Statement, known: Sequence[Statement], zone: Z
             ),
         ),
         sponsor_expected=next((one.expected for one in reversed(assessed) if one.expected is not None), None),
-        treated=_answer([report.treated, *(update.treated for _, update in updates)]),
+        treated=_answer([report.treated, *(update.treated for _, update in updates)]) or _medicated(about),
         fatal=fatal,
         aware=min(awareness, key=lambda moment: moment.first, default=None),
         statements=tuple(sorted({one.index: one for one in about}.values(), key=lambda one: one.index)),
@@ -209,7 +210,13 @@ def _makes_serious(data: Data) -> bool:
 
 
 def _concerns(data: Data, ae: str) -> bool:
-    return isinstance(data, EventUpdated | EventResolved | EventAssessed | Died) and data.ae == ae
+    kinds = EventUpdated | EventResolved | EventAssessed | Died | MedicationGiven
+    return isinstance(data, kinds) and data.ae == ae
+
+
+def _medicated(about: Sequence[Statement]) -> Answer | None:
+    """A medication that was given for it says that it was treated, where nobody says anything else."""
+    return "yes" if any(isinstance(one.data, MedicationGiven) for one in about) else None
 
 
 def _stretches(

@@ -28,12 +28,13 @@ STATEMENTS: Final = frozenset(
         "safety.icans_assessed",
         "safety.gvhd_assessed",
         "safety.died",
+        "safety.medication_given",
         "safety.disposition_recorded",
         "safety.event_assessed",
         "safety.report_sent",
     }
 )
-"""What is kept of a participant beside measurements. Medication is in the log for people to read."""
+"""What is kept of a participant beside measurements."""
 
 
 class StoredStatement(StoredRecord):

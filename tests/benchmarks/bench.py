@@ -170,7 +170,7 @@ async def through_the_stack(home: Installation, url: str) -> tuple[float, list[f
 
 def deciding() -> tuple[float, float]:
     """Seconds to decide on the golden log, and to read and decode the same entries with no decision made."""
-    entries = [entry for entry, _ in read_golden(golden_path())]
+    entries = [entry for entry, _ in read_golden(golden_path("screening/1"))]
     machine = Machine(ScreeningDecider())
     began = time.perf_counter()
     for entry in entries:

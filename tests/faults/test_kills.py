@@ -29,7 +29,8 @@ SEED = 6027853
 
 def write_waves(directory: Path) -> list[Path]:
     """The synthetic study's posts as draft files, a participant's events never split over two."""
-    drafts = [act.draft for day in synthetic_study() for act in day.acts if isinstance(act, Post)]
+    posts = [act.draft for day in synthetic_study() for act in day.acts if isinstance(act, Post)]
+    drafts = [draft for draft in posts if draft.source.startswith("site/")]  # a sponsor's word waits for the site's
     by_participant: dict[str, list[str]] = {}
     for draft in drafts:
         line = draft.model_dump(mode="json", exclude_none=True)

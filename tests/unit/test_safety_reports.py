@@ -138,6 +138,16 @@ def test_overdue_is_sealed_at_the_first_tick_after_with_the_true_due_time(site: 
     assert cause.header.sealed_at == ticks[0]
 
 
+def test_a_notary_that_was_down_when_a_clock_ran_out_seals_that_at_its_first_tick(tmp_path: Path) -> None:
+    site = SafetySite(tmp_path, clock="system")
+    serious(site)
+    told = site.wait(40)  # nothing at all was sealed meanwhile
+    assert [event.type for event in told] == ["log.ticked"] + ["safety.report_overdue"] * 2
+    assert {event.data.due for event in told[1:]} == {"2026-03-27T15:59:59.999999Z"}  # type: ignore[attr-defined]
+    assert told[0].entry.header.sealed_at[:10] == "2026-04-21"
+    site.notary.close()
+
+
 def test_nothing_is_overdue_at_the_last_instant_that_is_in_time(site: SafetySite) -> None:
     serious(site)
     site.wait(15)
