@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Seals every eligibility and safety decision of a clinical trial in a log that anyone can verify and replay.",
+    help="Seals every decision of a clinical trial, on eligibility and safety; anyone can verify and replay it.",
 )
 imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere.")
 shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from rich.table import Table
-
-from services.cli.output import out, safe, say
+from services.cli.output import safe, say
 from services.console.safety import knowledge, rules_in_force, running_clocks
 from services.safety import cohorts
 from services.safety.assess import Assessed
@@ -22,15 +20,17 @@ def tell_safety(machine: Machine, code: str) -> None:
     participant, assessed = known
     if assessed.classified:
         say("\n[bold]Adverse events[/]")
-        out.print(_events(assessed.classified))
+        for one in assessed.classified:
+            _tell_event(one)
     graded = [one for one in participant.grades.values() if one.worst]
     if graded:
         say("\n[bold]Measured, since the first exposure[/]; the investigator's grade stands")
-        for one in sorted(graded, key=lambda each: (-each.worst, each.term)):
+        for each in sorted(graded, key=lambda one: (-one.worst, one.term)):
             say(
-                f"  {safe(one.term)}: worst grade {one.worst} at {safe(one.worst_at)}, last grade {one.latest} at "
-                f"{safe(one.latest_at)} [dim]{safe('; '.join(one.arithmetic))}[/]"
+                f"  {safe(each.term)}: worst grade {each.worst} at {safe(each.worst_at)}, now grade "
+                f"{each.latest} since {safe(each.latest_at)}"
             )
+            say(f"       [dim]{safe('; '.join(each.arithmetic))}[/]")
     if assessed.window is not None:
         window = assessed.window
         colour = _STATES[window.state]
@@ -43,22 +43,21 @@ def tell_safety(machine: Machine, code: str) -> None:
     _tell_questions(assessed)
 
 
-def _events(classified: list[Classified]) -> Table:
-    table = Table("ae", "term", "onset", "grade", "counts as", "why")
-    for one in classified:
-        event = one.event
-        counts = [
-            "emergent" if one.emergent.counts else "not emergent",
-            "" if one.emergent.certain else "date unsure",
-            "serious" if event.serious else "",
-            "related" if one.related else "",
-            "[red]SUSAR[/]" if one.susar else "",
-        ]
-        told = ", ".join(part for part in counts if part)
-        grade = "" if event.grade is None else str(event.grade)
-        lines = "\n".join(map(safe, one.answer.arithmetic))
-        table.add_row(safe(event.ae), safe(event.name), safe(event.report.onset or "?"), grade, told, lines)
-    return table
+def _tell_event(one: Classified) -> None:
+    event = one.event
+    counts = [
+        "treatment-emergent" if one.emergent.counts else "not treatment-emergent",
+        "" if one.emergent.certain else "[yellow]by a date that could go either way[/]",
+        "serious" if event.serious else "",
+        "related" if one.related else "",
+        "[red]SUSAR[/]" if one.susar else "",
+    ]
+    word = "severity" if event.by_severity else "grade"
+    graded = "" if event.grade is None else f", {word} {event.grade}"
+    onset = safe(event.report.onset or "not known when")
+    say(f"  {safe(event.ae)}  [bold]{safe(event.name)}[/]{graded}, from {onset}: {', '.join(filter(None, counts))}")
+    for line in one.answer.arithmetic:
+        say(f"       [dim]{safe(line)}[/]")
 
 
 def _tell_questions(assessed: Assessed) -> None:
@@ -83,7 +82,8 @@ def tell_cohorts(machine: Machine) -> None:
     """The cohort board: who is at which dose level, whose window is open until when, what is recommended, open."""
     board = cohort_board(machine)
     for level in board["levels"]:
-        say(f"[bold]{safe(level['id'])}[/]  {safe(level['dose'])}: {level['enrolled']} enrolled of {level['up_to']}")
+        taken = f"{level['enrolled']} enrolled of {level['up_to']}"
+        say(f"[bold]{safe(level['id'])}[/]  {safe(level['dose'])}: {taken}")
         for one in level["participants"]:
             colour = _STATES.get(one["state"], "")
             state = one["state"].replace("_", " ")

@@ -85,8 +85,7 @@ class Participant(Document):
     def live(self) -> list[Record]:
         """The live records, typed."""
         return [
-            Record(LogIndex(kept.index), kept.leaf, kept.event_id, kept.type, kept.said)
-            for kept in self.records
+            Record(LogIndex(kept.index), kept.leaf, kept.event_id, kept.type, kept.said) for kept in self.records
         ]
 
     def newest(self, type_: str) -> StoredRecord | None:
