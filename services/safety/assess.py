@@ -42,6 +42,7 @@ class Assessed:
     classified: list[Classified]
     window: Judged | None
     deviations: list[Deviation] = field(default_factory=list)
+    serious_since: dict[str, str] = field(default_factory=dict)
 
 
 def assess(participant: Participant, rules: Rules, zone: ZoneInfo, sealed_at: str, *, tick: bool) -> Assessed:
@@ -60,8 +61,10 @@ def assess(participant: Participant, rules: Rules, zone: ZoneInfo, sealed_at: st
     ]
     if window is not None:
         answers.append(_window_answer(participant, window))
-    deviations = [*_late(events, rules, zone), *_unasked(participant, owed.clocks)]
-    return Assessed(answers, owed.clocks, classified, window, deviations)
+    told = {one.ae: one.first_serious.sealed_at for one in events if one.first_serious is not None}
+    since = told | participant.serious_since
+    deviations = [*_late(events, since, rules, zone), *_unasked(participant, owed.clocks)]
+    return Assessed(answers, owed.clocks, classified, window, deviations, since)
 
 
 def assess_terms(participant: Participant, terms: Container[str]) -> list[Answer]:
@@ -205,18 +208,21 @@ def _window_answer(participant: Participant, window: Judged) -> Answer:
     return Answer("window", "safety.window_decided", content, window.arithmetic, cite(*about), label=label)
 
 
-def _late(events: Sequence[AdverseEvent], rules: Rules, zone: ZoneInfo) -> Iterator[Deviation]:
+def _late(
+    events: Sequence[AdverseEvent], since: Mapping[str, str], rules: Rules, zone: ZoneInfo
+) -> Iterator[Deviation]:
     """Serious adverse events that the site reported later than it must (21 CFR 312.64(b))."""
     hours = rules.plan.site_report_hours
     for event in events:
         first = event.first_serious
         if hours is None or first is None or event.aware is None:
             continue
-        if site_in_time(event.aware, instant(first.sealed_at), hours) is False:
+        sealed = instant(since[event.ae])
+        if site_in_time(event.aware, sealed, hours) is False:
             text = (
                 f"adverse event {event.ae} ({event.name}) is serious; the site knew on "
                 f"{event.aware.first.astimezone(zone):%Y-%m-%d %H:%M} and its report was sealed on "
-                f"{instant(first.sealed_at).astimezone(zone):%Y-%m-%d %H:%M}, more than {hours} hours later"
+                f"{sealed.astimezone(zone):%Y-%m-%d %H:%M}, more than {hours} hours later"
             )
             yield Deviation(f"late {event.ae}", "serious_event_reported_late", text, (first,))
 

@@ -201,7 +201,8 @@ class _Work:
         gone = [question for question in sorted(participant.issued) if question not in asked]
         participant = self._issue(participant, assessed.answers, rules, gone)
         participant = self._deviate(participant, assessed.deviations, rules)
-        self._keep(participant.model_copy(update={"clocks": assessed.clocks}))
+        kept = {"clocks": assessed.clocks, "serious_since": assessed.serious_since}
+        self._keep(participant.model_copy(update=kept))
         self._count(participant, assessed)
 
     def _issue(
@@ -257,12 +258,10 @@ class _Work:
                     "leaf": record.leaf,
                 }
             )
-        deaths = [
-            one.event.statements[-1].index
-            for one in assessed.classified
-            if one.event.fatal and one.related and record is not None
-        ]
-        changed = changed.model_copy(update={"related_death": min(deaths, default=None)})
+        died = record is not None and any(one.event.fatal and one.related for one in assessed.classified)
+        # The entry that made it known: a decision of the committee after that one has taken it into account.
+        since = (member.related_death or self.event.entry.index) if died else None
+        changed = changed.model_copy(update={"related_death": since})
         if changed != member:
             self._change_trial(members=self.trial.members | {participant.code: changed})
 

@@ -93,7 +93,8 @@ class Participant(Document):
     ``exposed`` is the record of the first exposure, ``baselines`` are by item and qualifier, and ``through`` is
     when the last graded value of each term was taken. ``event_names`` are all names that the adverse events go by,
     case-folded. ``issued`` is by question: ``grade TERM``, ``event AE``, ``window``, ``query NAME``. ``clocks`` are
-    by ``AE PROFILE KIND``. ``told`` are deviations, each raised once.
+    by ``AE PROFILE KIND``. ``told`` are deviations, each raised once. ``serious_since`` is when the site's first
+    word that an adverse event is serious was sealed, whatever it corrected since.
     """
 
     code: str
@@ -109,6 +110,7 @@ class Participant(Document):
     issued: dict[str, Issued] = {}
     clocks: dict[str, Clock] = {}
     told: tuple[str, ...] = ()
+    serious_since: dict[str, str] = {}
 
     def with_statement(self, event: SealedEvent, zone: ZoneInfo) -> tuple["Participant", set[str]]:
         """The participant after a statement that is no measurement, and the items it took measurements back of."""
@@ -135,7 +137,10 @@ class Participant(Document):
             return self, set()
 
         def live(kept: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
-            return tuple(one for one in kept if (one.event_id, one.source) != (gone, source))
+            # Whoever corrects the same statement again names the first one: the newest correction takes its place.
+            return tuple(
+                one for one in kept if one.source != source or gone not in {one.event_id, corrected_id(one.said)}
+            )
 
         measurements = {name: live(kept) for name, kept in self.measurements.items()}
         items = {name for name, kept in measurements.items() if len(kept) != len(self.measurements[name])}

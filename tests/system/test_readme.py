@@ -41,10 +41,12 @@ def trial(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_commands_of_the_readme_run_in_their_order(trial: Path) -> None:
-    block = next(block for block in commands() if any(line.startswith("trail submit") for line in block))
+    block, safety = (block for block in commands() if any(line.startswith("trail submit") for line in block))
     (bundle,) = (block for block in commands() if any(line.startswith("trail export") for line in block))
     (trial / "services").symlink_to(ROOT / "services")
-    for line in [*block, "trail verify my-trial", *bundle]:
+    (draft,) = (line for one in commands("json") for line in one if "safety.event_reported" in line)
+    (trial / "adverse-event.ndjson").write_text(draft, "utf-8")
+    for line in [*block, *safety, "trail verify my-trial", *bundle]:
         done = subprocess.run(
             shlex.split(line),
             cwd=trial,

@@ -202,6 +202,8 @@ def test_a_related_death_holds_enrolment_by_itself_and_an_unrelated_one_does_not
     assert codes[1] in " ".join(site.last("slots_decided").arithmetic)
     decide(site, "resume")
     assert not site.last("slots_decided").held
+    site.say("safety.event_updated", {"ae": "1", "on": "2026-03-27", "treated": "yes"}, of=codes[1])
+    assert not site.last("slots_decided").held, "more about the same death is no other death"
 
 
 def test_a_stop_is_final(site: SafetySite) -> None:

@@ -55,6 +55,14 @@ def test_a_retracted_event_counts_nowhere_and_the_log_says_so(site: SafetySite) 
     assert site.assessed.classified == []
 
 
+def test_of_two_corrections_of_one_statement_the_newest_stands(site: SafetySite) -> None:
+    said = site.report()[0]
+    site.correct(said, grade=1)
+    site.correct(said, grade=4)
+    assert [one.event.grade for one in site.assessed.classified] == [4]
+    assert site.queries() == {}
+
+
 def test_what_happens_before_the_first_infusion_is_not_emergent_unless_it_worsens_after(site: SafetySite) -> None:
     site.report(onset="2026-02-20", grade=1)
     assert not site.last("event_classified").emergent

@@ -225,6 +225,13 @@ def test_a_site_that_reports_within_its_hours_is_in_time_and_one_that_does_not_i
     assert rules().count(late) == 1, "a deviation is told once"
 
 
+def test_a_correction_days_later_makes_no_report_late(site: SafetySite) -> None:
+    said = serious(site)[0]
+    site.wait(5)
+    site.correct(said, onset="2026-03-06")
+    assert site.decided("deviation_raised") == []
+
+
 _NEWS = st.sampled_from(
     [
         ("safety.event_updated", {"ae": "1", "on": "2026-03-12", "serious": ["life_threatening"]}),
