@@ -25,6 +25,7 @@ check: setup  ## style, types, import rules
 bench: setup  ## each figure beside its floor, in one run
 	$(BIN)/python -m tests.benchmarks.bench
 	$(BIN)/python -m tests.benchmarks.million
+	$(BIN)/python -m tests.benchmarks.pilot
 
 strangers: setup  ## what the tests need to let implementations that were not written here check us
 	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \

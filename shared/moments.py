@@ -131,14 +131,18 @@ def _checked_moment(text: str) -> str:
     return text
 
 
-def _checked_day(text: str) -> str:
+def _checked_calendar_day(text: str) -> str:
     if _DAY.fullmatch(text) is None:  # fromisoformat alone would take 2026-W10-3
         raise ValueError("must be a whole date, like 2026-03-04")
     try:
-        parsed = date.fromisoformat(text)
+        date.fromisoformat(text)
     except ValueError:
         raise ValueError("names a day that does not exist") from None
-    if not 1880 <= parsed.year <= 2199:
+    return text
+
+
+def _checked_day(text: str) -> str:
+    if not 1880 <= date.fromisoformat(_checked_calendar_day(text)).year <= 2199:
         raise ValueError("must be a whole date between the years 1880 and 2199, like 2026-03-04")
     return text
 
@@ -147,4 +151,7 @@ Moment = Annotated[str, AfterValidator(_checked_moment)]
 """A recorded moment, kept as its source wrote it: date, partial date, or date and time."""
 
 Day = Annotated[str, AfterValidator(_checked_day)]
-"""A whole calendar date, ``YYYY-MM-DD``."""
+"""A whole calendar date, ``YYYY-MM-DD``, that somebody states."""
+
+CalendarDay = Annotated[str, AfterValidator(_checked_calendar_day)]
+"""A whole calendar date that follows from what was stated; a time zone may move it past the years allowed there."""

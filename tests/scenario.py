@@ -125,7 +125,7 @@ def play(system: System, folder: Path) -> None:
     _, clocks = system.trail("show", "clocks")
     assert {clock["profile"] for clock in clocks} == {"us_fda", "cn_nmpa"}, clocks
     _, board = system.trail("show", "cohorts")
-    assert [one["state"] for one in board["levels"][0]["participants"]] == ["open"], board
+    assert [one["state"] for one in board["levels"][0]["participants"]] == ["dlt"], board
     assert system.trail("outcomes")[0] == 0
 
     # Nothing happens twice.

@@ -260,7 +260,7 @@ def _content(
     elif envelope.subject is not None:
         raise RefusedError(f"{short_type(event.name)} is not about a participant: leave subject out")
     if isinstance(data, SiteData) and data.corrects is not None:
-        _check_correction(envelope, data, identity, history)
+        _check_correction(reading, envelope, data, identity, history)
     if isinstance(data, RecordSigned):
         for record in data.records:
             if history.leaf(record.index) != record.leaf:
@@ -282,7 +282,9 @@ def _check_participant(register: Register, envelope: Envelope, data: Data, ident
         raise RefusedError(f"participant {participant} belongs to another site")
 
 
-def _check_correction(envelope: Envelope, data: SiteData, identity: Identity, history: History) -> None:
+def _check_correction(
+    reading: Reading, envelope: Envelope, data: SiteData, identity: Identity, history: History
+) -> None:
     assert data.corrects is not None
     entry = history.admitted(envelope.source, data.corrects)
     if entry is None:
@@ -291,6 +293,8 @@ def _check_correction(envelope: Envelope, data: SiteData, identity: Identity, hi
     if old.subject != envelope.subject:
         raise RefusedError(f"data.corrects: event {data.corrects} is about another participant")
     if isinstance(data, Retracted):
+        if reading.format > 2 and issubclass(CATALOGUE[old.type].model, Retracted):
+            raise RefusedError("data.corrects: a retraction is not taken back: say again what it took back")
         if isinstance(data, SafetyRetracted) and not short_type(old.type).startswith("safety."):
             raise RefusedError(f"data.corrects: a {short_type(old.type)} is taken back by screening.retracted")
         if short_type(old.type) == "screening.registered":

@@ -13,12 +13,11 @@ from services.safety.adverse_events import AdverseEvent, Statement
 from services.safety.classification import Classified, classify
 from services.safety.clocks import Clock, overdue, ran_out, site_in_time
 from services.safety.dlt import Judged, judge
-from services.safety.measurements import item_courses, measured_terms
+from services.safety.measurements import Graded, item_courses, measured_terms
 from services.safety.participant import Participant, StoredStatement, TermGrade
-from services.safety.queries import of_terms, queries
+from services.safety.queries import Query, of_terms, queries
 from services.safety.reports import reports, unasked_reports
 from services.safety.trial import Answer, Rules, cite
-from shared.events.screening import Infused
 from shared.moments import Span, instant, midnight
 from shared.protocol.safety import DoseLimits, LastingCytopenia
 
@@ -58,12 +57,13 @@ def assess(participant: Participant, rules: Rules, zone: ZoneInfo, sealed_at: st
         *_disputes(participant, events, zone),
         *owed.answers,
         *(query.answer(participant.source) for query in queries(participant, events, exposure, zone)),
+        *(_unasked(record) for record in unasked_reports(participant, owed.clocks)),
     ]
     if window is not None:
-        answers.append(_window_answer(participant, window))
+        answers.append(_window_answer(participant, window, zone))
     told = {one.ae: one.first_serious.sealed_at for one in events if one.first_serious is not None}
     since = told | participant.serious_since
-    deviations = [*_late(events, since, rules, zone), *_unasked(participant, owed.clocks)]
+    deviations = list(_late(events, since, rules, zone))
     return Assessed(answers, owed.clocks, classified, window, deviations, since)
 
 
@@ -127,7 +127,7 @@ def _disputes(participant: Participant, events: Sequence[AdverseEvent], zone: Zo
         if not points:
             continue
         worst = max(points, key=lambda point: (point.proposal.grade or 0, -point.statement.index))
-        if worst.proposal.grade == event.grade:
+        if worst.proposal.grade == event.grade or event.fatal:  # no measurement comes to grade 5
             continue
         content = {
             "ae": event.ae,
@@ -151,19 +151,20 @@ def _window(
     participant: Participant, events: Sequence[AdverseEvent], rules: Rules, zone: ZoneInfo, sealed_at: str
 ) -> Judged | None:
     """The window for dose-limiting toxicity, of who was infused in a trial that has cohorts."""
-    limits, exposure = rules.plan.dose_limits, participant.exposure(zone)
-    if limits is None or exposure is None or not isinstance(exposure[0].said, Infused):
+    limits, infusion = rules.plan.dose_limits, participant.first_infusion(zone)
+    if limits is None or infusion is None:
         return None
+    first = infusion[2]
     left, died = participant.left(zone), participant.died(zone)
     return judge(
         events,
-        exposure[1],
+        first,
         limits,
         zone,
         today=instant(sealed_at).astimezone(zone).date(),
         ended=None if left is None else left[1],
         died=None if died is None else died[1],
-        cytopenia=_cells(participant, limits, exposure[1], zone),
+        cytopenia=_cells(participant, limits, first, zone),
         leukaemia=None,  # told by the adverse event, where one is reported
     )
 
@@ -180,21 +181,30 @@ def _cells(participant: Participant, limits: DoseLimits, exposure: Span, zone: Z
         if known.term.casefold() not in named:
             continue
         for course in item_courses(participant, known.item, exposure, zone):
-            told = [point for point in course.within(None, None) if point.when.first < end]
-            # Of a grade that cannot be told, the highest that it could be is what might limit the dose.
-            grades = [
-                point.proposal.most if point.proposal.grade is None else point.proposal.grade for point in told
-            ]
-            certain = [grade for grade in grades if grade is not None]
-            if course.term == known.term and certain:
-                found[known.term] = certain[-1]
+            if course.term == known.term:
+                found[known.term] = _last_grade([point for point in course.points if point.when.first < end])
     return found
 
 
-def _window_answer(participant: Participant, window: Judged) -> Answer:
-    assert participant.exposed is not None
-    data = participant.exposed.said
-    assert isinstance(data, Infused)
+def _last_grade(points: Sequence[Graded]) -> int | None:
+    """The gravest that the last of these values could come to; None where one that could be it tells nothing."""
+    latest = max((point.when.first for point in points), default=None)
+    if latest is None:
+        return None
+    # Of a grade that cannot be told, the highest that it could be is what might limit the dose.
+    last = [
+        point.proposal.most if point.proposal.grade is None else point.proposal.grade
+        for point in points
+        if point.when.end > latest
+    ]
+    certain = [grade for grade in last if grade is not None]
+    return max(certain) if len(certain) == len(last) else None
+
+
+def _window_answer(participant: Participant, window: Judged, zone: ZoneInfo) -> Answer:
+    infusion = participant.first_infusion(zone)
+    assert infusion is not None
+    record, data, _ = infusion
     content = {
         "dose_level": data.dose_level,
         "state": window.state,
@@ -203,7 +213,7 @@ def _window_answer(participant: Participant, window: Judged) -> Answer:
         "toxicities": list(window.toxicities),
     }
     by_index = {record.index: record for record in participant.records}
-    about = [participant.exposed, *(by_index[index] for index in window.evidence if index in by_index)]
+    about = [record, *(by_index[index] for index in window.evidence if index in by_index)]
     label = f"{data.dose_level} {content['first_day']} {content['last_day']}"
     return Answer("window", "safety.window_decided", content, window.arithmetic, cite(*about), label=label)
 
@@ -227,10 +237,11 @@ def _late(
             yield Deviation(f"late {event.ae}", "serious_event_reported_late", text, (first,))
 
 
-def _unasked(participant: Participant, clocks: Mapping[str, Clock]) -> Iterator[Deviation]:
-    for record in unasked_reports(participant, clocks):
-        text = f"a report was sent that no clock asked for (entry {record.index}): check its event and its profile"
-        yield Deviation(f"unasked {record.event_id}", "report_not_owed", text, (record,))
+def _unasked(record: StoredStatement) -> Answer:
+    text = (
+        f"a report was sent that no clock asked for (entry {record.index}): is it of the right event and profile?"
+    )
+    return Query(f"report {record.event_id} not owed", text, (record,)).answer(record.source)
 
 
 def limit_terms(rules: Rules) -> frozenset[str]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.events.base import Name, Token
 from shared.events.safety_decisions import ClockKind
-from shared.moments import Day, Span, instant, midnight, stamp
+from shared.moments import CalendarDay, Span, instant, midnight, stamp
 from shared.protocol.safety import ReportProfile
 
 ClockState = Literal["running", "overdue", "met", "missed", "no_longer_owed"]
@@ -38,10 +38,10 @@ class Clock(BaseModel):
     profile: Token
     kind: ClockKind
     days: int
-    receipt: Day
-    determination: Day | None
-    day_zero: Day
-    severe_since: Day | None
+    receipt: CalendarDay
+    determination: CalendarDay | None
+    day_zero: CalendarDay
+    severe_since: CalendarDay | None
     due: Name
     state: ClockState
     sent: Name | None

@@ -1,15 +1,15 @@
 """Cohorts: who counts at which dose level, what the escalation rule recommends, and where places are open. Pure.
 
 The engine recommends; the cohort committee's signed decision opens places. What locks them needs nobody: a level
-that the rule gives up, a related death, a hold.
+that the rule gives up, open windows below that still decide, a related death.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.safety.escalation.design import Recommendation, Tally, recommend
 from services.safety.participant import StoredStatement
-from services.safety.trial import Answer, Member, Rules, Trial, cite
+from services.safety.trial import Answer, CommitteeDecision, Member, Rules, Trial, cite
 from shared.events.safety import CohortDecided
 from shared.protocol.safety import Cohorts
 
@@ -29,7 +29,7 @@ _AGREES = {
 class Opening:
     """A decision of the committee, typed, with the record that holds it."""
 
-    record: StoredStatement
+    record: CommitteeDecision
     said: CohortDecided
 
 
@@ -56,7 +56,7 @@ def recommended(trial: Trial, rules: Rules) -> tuple[Recommendation, Answer] | N
     treated = [one for one in trial.members.values() if one.level == current]
     if not treated:
         return None
-    tallies = [tally(level.id, trial.members) for level in rules.protocol.dose_levels]
+    tallies = _tallies(trial, rules)
     made = recommend(plan.escalation, tallies, current, arrived_with=_arrived_with(trial, current))
     here = next(one for one in tallies if one.dose_level == current)
     content = {
@@ -74,9 +74,40 @@ def recommended(trial: Trial, rules: Rules) -> tuple[Recommendation, Answer] | N
     return made, Answer("recommend", "safety.cohort_recommended", content, made.arithmetic, evidence)
 
 
+def _tallies(trial: Trial, rules: Rules) -> list[Tally]:
+    return [tally(level.id, trial.members) for level in rules.protocol.dose_levels]
+
+
+def _given_up(trial: Trial, rules: Rules, tallies: Sequence[Tally]) -> frozenset[str]:
+    """Every level that the rule gives up by what is known at any level, whichever is the current one."""
+    assert rules.plan.cohorts is not None
+    found: set[str] = set()
+    for each in tallies:
+        if each.treated:
+            level = each.dose_level
+            made = recommend(
+                rules.plan.cohorts.escalation, tallies, level, arrived_with=_arrived_with(trial, level)
+            )
+            found |= set(made.eliminated)
+    return frozenset(found)
+
+
+def _waits_below(trial: Trial, rules: Rules, level: str, tallies: Sequence[Tally]) -> str:
+    """The level below, while its open windows still decide whether this one may be used; empty otherwise."""
+    assert rules.plan.cohorts is not None
+    names = [each.dose_level for each in tallies]
+    below = names.index(level) - 1
+    if below < 0 or not tallies[below].pending:
+        return ""
+    made = recommend(
+        rules.plan.cohorts.escalation, tallies, names[below], arrived_with=_arrived_with(trial, names[below])
+    )
+    return names[below] if made.action == "wait" else ""
+
+
 def _arrived_with(trial: Trial, level: str) -> int:
     """How many were treated at a level when the committee last opened it; 0 for one it never opened."""
-    opened = [one.record.index for one in decisions(trial) if one.said.opens == level]
+    opened = [one.record.since for one in decisions(trial) if one.said.opens == level]
     if not opened:
         return 0
     return sum(
@@ -86,7 +117,7 @@ def _arrived_with(trial: Trial, level: str) -> int:
 
 
 def decisions(trial: Trial) -> list[Opening]:
-    """The committee's live decisions, in log order."""
+    """The committee's live decisions, in the order in which they were made."""
     return [Opening(record, record.said) for record in trial.committee if isinstance(record.said, CohortDecided)]
 
 
@@ -97,8 +128,7 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
         return None
     levels = [level.id for level in rules.protocol.dose_levels]
     up_to = {level: _enrolled(trial, level) for level in levels}
-    made = recommended(trial, rules)
-    eliminated = frozenset(() if made is None else made[0].eliminated)
+    tallies = _tallies(trial, rules)
     why, record = _held(trial, plan)
     about = [record] if record is not None else []
     lines = [why] if why else []
@@ -111,14 +141,17 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
             assert last.said.opens is not None
             assert last.said.slots is not None
             level, number = last.said.opens, last.said.slots
-            before = _enrolled(trial, level, last.record.index)
+            before = _enrolled(trial, level, last.record.since)
             about.append(last.record)
             lines = [f"{level}: open to {number} more by the committee's decision, beside {before} enrolled before"]
-        replaced = _not_evaluable(trial, level, opened[-1].record.index if opened else -1)
+        replaced = _not_evaluable(trial, level, opened[-1].record.since if opened else -1)
         if replaced:
             lines.append(f"{len(replaced)} more, to replace who is not evaluable: {', '.join(replaced)}")
-        if level in eliminated:
+        waiting = _waits_below(trial, rules, level, tallies)
+        if level in _given_up(trial, rules, tallies):
             lines.append(f"{level} is given up by the escalation rule: closed")
+        elif waiting:
+            lines.append(f"{level} stays locked: the open windows at {waiting} still decide whether to escalate")
         else:
             up_to[level] = max(up_to[level], before + number + len(replaced))
     content = {"up_to": up_to, "held": bool(why)}
@@ -151,7 +184,7 @@ def _held(trial: Trial, plan: Cohorts) -> tuple[str, StoredStatement | None]:
         if one.said.decision == "hold":
             state, by = "the cohort committee holds enrolment", one.record
         elif one.said.decision == "resume":
-            state, by, resumed = "", None, one.record.index
+            state, by, resumed = "", None, one.record.since
     deaths = [
         (member.related_death, code)
         for code, member in trial.members.items()

@@ -13,10 +13,21 @@ from pydantic import BaseModel
 from services.safety import cohorts
 from services.safety.assess import Assessed, Deviation, assess, assess_terms, limit_terms, term_questions
 from services.safety.grades import COMPONENTS, folded_on, regraded
-from services.safety.infusions import infusion_deviations
+from services.safety.infusions import enrolment_deviations, infusion_deviations
 from services.safety.measurements import terms_of
 from services.safety.participant import MEASUREMENTS, STATEMENTS, Issued, Participant, StoredStatement, TermGrade
-from services.safety.trial import Answer, Member, Rules, Trial, cite, closing_of, draft, issued, question_of
+from services.safety.trial import (
+    Answer,
+    CommitteeDecision,
+    Member,
+    Rules,
+    Trial,
+    cite,
+    closing_of,
+    draft,
+    issued,
+    question_of,
+)
 from shared.decider import DecisionDraft, SealedEvent, Step
 from shared.events.decisions import Enrolled
 from shared.events.log import ProtocolAdopted
@@ -95,24 +106,34 @@ class _Work:
         self._judge_everybody()
 
     def take_committee(self) -> None:
-        """The cohort committee decided."""
-        record = StoredStatement.sealed(self.event)
+        """The cohort committee decided, or corrected what it had decided."""
+        gone, records = corrected_id(self.event.data), list(self.trial.committee)
+        place = next(
+            (at for at, one in enumerate(records) if gone is not None and one.event_id == gone), len(records)
+        )
+        since = records[place].since if place < len(records) else self.event.entry.index
+        record = CommitteeDecision.of(self.event, source=self.event.envelope.source, since=since)
+        before = self.trial.model_copy(update={"committee": tuple(records[:place])})
         rules = self._rules()
         if rules is not None and rules.plan.cohorts is not None:
-            for answer in cohorts.departures(self.trial, rules, record):
+            for answer in cohorts.departures(before, rules, record):
                 self.decisions.append(draft(answer, None, self.event, rules))
-        self._change_trial(committee=(*self._kept(self.trial.committee), record))
+        self._change_trial(committee=(*records[:place], record, *records[place + 1 :]))
         self._judge_cohorts()
 
     def enrol(self, enrolled: Enrolled) -> None:
         """Screening gave a place."""
-        code = self._code()
+        code, rules = self._code(), self._rules()
+        participant = self._participant(code)
+        if rules is not None:
+            participant = self._deviate(
+                participant, enrolment_deviations(self.event, enrolled, self.trial, rules), rules
+            )
         member = self.trial.members.get(code, Member())
         changed = member.model_copy(
             update={"enrolled_at": enrolled.dose_level, "enrolled_entry": self.event.entry.index}
         )
         self._change_trial(members=self.trial.members | {code: changed})
-        participant = self._participant(code)
         self._keep(participant.model_copy(update={"dose_level": enrolled.dose_level}))
         self._judge_cohorts()
 
@@ -185,8 +206,10 @@ class _Work:
     # What goes out -------------------------------------------------------------------------------------------
 
     def _judge_everybody(self) -> None:
-        for participant in self._participants():
-            self._judge(regraded(participant, {*participant.measurements, COMPONENTS}, self._zone(participant)))
+        for known in self._participants():
+            zone = self._zone(known)
+            participant = known.seen_from(zone)
+            self._judge(regraded(participant, {*participant.measurements, COMPONENTS}, zone))
         self._judge_cohorts()
 
     def _judge(self, participant: Participant, *, tick: bool = False) -> None:
@@ -244,21 +267,24 @@ class _Work:
     def _count(self, participant: Participant, assessed: Assessed) -> None:
         """How the cohorts see the participant from now on."""
         member = self.trial.members.get(participant.code, Member())
-        window, record = assessed.window, participant.exposed
+        window, infused = assessed.window, participant.first_infusion(self._zone(participant))
         changed = member.model_copy(
             update={"level": None, "first_day": None, "state": None, "index": None, "leaf": ""}
         )
-        if window is not None and record is not None and isinstance(record.said, Infused):
+        if window is not None and infused is not None:
+            record, said, _ = infused
             changed = member.model_copy(
                 update={
-                    "level": record.said.dose_level,
+                    "level": said.dose_level,
                     "first_day": window.first_day.isoformat(),
                     "state": window.state,
                     "index": record.index,
                     "leaf": record.leaf,
                 }
             )
-        died = record is not None and any(one.event.fatal and one.related for one in assessed.classified)
+        died = participant.exposed is not None and any(
+            one.event.fatal and one.related for one in assessed.classified
+        )
         # The entry that made it known: a decision of the committee after that one has taken it into account.
         since = (member.related_death or self.event.entry.index) if died else None
         changed = changed.model_copy(update={"related_death": since})
@@ -343,8 +369,8 @@ def _changed(before: Participant, after: Participant) -> set[str]:
     return {term.casefold() for term in gone | told}
 
 
-def _essence(known: TermGrade | None) -> tuple[int, int, str]:
-    return (0, 0, "") if known is None else (known.latest, known.worst, known.untold)
+def _essence(known: TermGrade | None) -> tuple[int, int, str, str]:
+    return (0, 0, "", "") if known is None else (known.latest, known.worst, known.worst_at, known.untold)
 
 
 def _located(known: Mapping[str, Issued], event: SealedEvent) -> dict[str, Issued] | None:

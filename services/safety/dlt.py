@@ -11,12 +11,14 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from services.safety.adverse_events import AdverseEvent, Stretch
-from services.safety.emergence import FATAL, Window, course, death, told
+from services.safety.emergence import FATAL, Window, course, death, listed, told
 from shared.events.safety_decisions import WindowState
 from shared.moments import Span, instant, midnight
 from shared.protocol.safety import Death, DoseLimits, LastingCytopenia, NonHaematological, ToxicTerm
 
 _DAY: Final = timedelta(days=1)
+_MOST_LINES: Final = 59
+_MOST_NAMES: Final = 30
 _UNSAID: Final = "nobody has said whether it is related, so it counts as related"
 
 
@@ -25,7 +27,8 @@ class Judged:
     """How the window stands. ``evidence``: log indices of what was said of the adverse events in ``arithmetic``.
 
     ``first_day`` is the day of the first exposure, ``last_day`` the last on which a toxicity counts, both in the
-    site's time zone. ``toxicities`` are names, each once.
+    site's time zone. ``toxicities`` are names, each once; of more than 30 the last says how many more there are. Of
+    more lines than a decision holds, those that decide come first and the last is always the conclusion.
     """
 
     state: WindowState
@@ -105,6 +108,7 @@ def judge(
     ordered = sorted(events, key=lambda event: event.ae)
     gone = [(what, when) for what, when in (("died", died), ("left the trial", ended)) if when is not None]
     findings = [finding for event in ordered for finding in _of_event(event, case)]
+    findings += _unexplained(ordered, died, case)
     if today > last and all(when.days(zone)[1] >= last for _, when in gone):
         findings += _at_the_end(ordered, cytopenia, case)
     dlts = tuple(dict.fromkeys(finding.name for finding in findings if finding.verdict == "dlt"))
@@ -126,15 +130,40 @@ def judge(
         state=state,
         first_day=first,
         last_day=last,
-        toxicities=dlts,
-        arithmetic=(*(finding.line for finding in findings), conclusion),
+        toxicities=_cut(dlts, _MOST_NAMES),
+        arithmetic=(*_cut(_lines(findings), _MOST_LINES), conclusion),
         evidence=tuple(sorted({index for finding in findings for index in finding.evidence})),
     )
 
 
+def _lines(findings: Sequence[_Finding]) -> list[str]:
+    if len(findings) > _MOST_LINES:
+        findings = sorted(findings, key=lambda finding: ("dlt", "pending", "excepted").index(finding.verdict))
+    return [finding.line for finding in findings]
+
+
+def _cut(texts: Sequence[str], most: int) -> tuple[str, ...]:
+    if len(texts) <= most:
+        return tuple(texts)
+    return (*texts[: most - 1], f"and {len(texts) - most + 1} more")
+
+
+def _unexplained(events: Sequence[AdverseEvent], died: Span | None, case: _Case) -> Iterator[_Finding]:
+    """A death that could lie in the window and that no adverse event explains: it could have been a toxicity."""
+    limited = any(not isinstance(limit, LastingCytopenia) for limit in case.limits.limits)
+    if died is None or not limited or any(event.fatal for event in events):
+        return
+    if case.window.place(died) is not False:
+        line = (
+            f"{case.window.tell('died', died)}; no adverse event explains it, and death from a related one would "
+            "be dose-limiting: report what led to it, and name it in the death"
+        )
+        yield _Finding("pending", "death", line)
+
+
 def _of_event(event: AdverseEvent, case: _Case) -> Iterator[_Finding]:
     """What one adverse event comes to; nothing where it reaches no limit, or lies outside the window."""
-    stretches = course(event, case.zone)
+    stretches = _grades(event, case.zone)
     for limit in case.limits.limits:
         if isinstance(limit, ToxicTerm) and _named(event, limit.terms):
             yield from _graded(event, stretches, limit, f"{limit.name} of grade {limit.grade} or more", case)
@@ -175,11 +204,20 @@ def _graded(
                 )
         yield finding
     if _ungraded(stretches) and window.place(event.onset) is not False and event.related(case.limits.related_from):
+        unstated = "it has a severity and no grade" if event.by_severity else "its grade is not stated"
         line = (
-            f"{_who(event)}: {window.tell('from', event.onset)}; {_relation(event)}; its grade is not stated, "
+            f"{_who(event)}: {window.tell('from', event.onset)}; {_relation(event)}; {unstated}, "
             f"and {words} would be dose-limiting: send the grade"
         )
         yield _Finding("pending", event.name, line, _indices(event))
+
+
+def _grades(event: AdverseEvent, zone: ZoneInfo) -> tuple[Stretch, ...]:
+    """The course by grades alone: a severity says nothing of them."""
+    stretches = course(event, zone)
+    if not event.by_severity:
+        return stretches
+    return (replace(stretches[0], grade=None), *(one for one in stretches if one.grade == FATAL))
 
 
 def _runs(stretches: Sequence[Stretch], grade: int) -> Iterator[tuple[int, int]]:
@@ -248,7 +286,7 @@ def _grade_at_the_end(event: AdverseEvent, case: _Case) -> int | None:
     if event.ended is not None and event.ended.end <= end:
         return None
     standing: list[int] = []
-    for stretch in course(event, case.zone):
+    for stretch in _grades(event, case.zone):
         if stretch.since is None or stretch.since.first < end:
             surely = stretch.since is not None and stretch.since.end <= end
             standing = [*([] if surely else standing), stretch.grade or 0]
@@ -280,7 +318,7 @@ def _measured(
         line = f"{term}: not measured on or before {case.last_day}, the last day"
         stated = [f"{_who(event)} was then at grade {known}" for event, known in about if known]
         if stated:
-            yield _Finding("excepted", term, f"{line}; {'; '.join(stated)}", evidence)
+            yield _Finding("excepted", term, f"{line}; {listed(stated)}", evidence)
         else:
             yield _Finding("pending", term, f"{line}: send a measurement")
         return
@@ -290,7 +328,7 @@ def _measured(
     elif case.leukaemia or any(event.report.leukaemia == "yes" for event, _ in about):
         yield _Finding("excepted", term, f"{line}; the leukaemia explains it, so it is not dose-limiting", evidence)
     elif about and not any(event.related(case.limits.related_from) for event, _ in about):
-        said = "; ".join(f"{_who(event)}: {_relation(event)}" for event, _ in about)
+        said = listed([f"{_who(event)}: {_relation(event)}" for event, _ in about])
         yield _Finding("excepted", term, f"{line}; {said}; not dose-limiting, because it is not related", evidence)
     else:
         related = (event for event, _ in about if event.related(case.limits.related_from))

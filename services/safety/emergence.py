@@ -22,6 +22,7 @@ FATAL: Final = 5
 """The grade of a death (CTCAE v5.0)."""
 
 _DAY: Final = timedelta(days=1)
+_LISTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,12 @@ def told(when: Span, zone: ZoneInfo) -> str:
     if when == Span(midnight(first, zone), midnight(first + _DAY, zone)):
         return first.isoformat()
     return when.first.astimezone(zone).strftime("%Y-%m-%dT%H:%M")
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The first of several parts of a sentence, and how many more there are: a line of a decision is limited."""
+    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
+    return "; ".join([*texts[:_LISTED], *more])
 
 
 def death(event: AdverseEvent, zone: ZoneInfo) -> Stretch | None:

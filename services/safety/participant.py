@@ -41,11 +41,20 @@ class StoredStatement(StoredRecord):
     """A live record with its source: a participant's are their site's and the sponsor's."""
 
     source: str
+    before: "StoredStatement | None" = None  # what it corrects
 
     @classmethod
-    def sealed(cls, event: SealedEvent) -> "StoredStatement":
+    def sealed(cls, event: SealedEvent, before: "StoredStatement | None" = None) -> "StoredStatement":
         """A sealed event as it is kept."""
-        return cls.of(event, source=event.envelope.source)
+        return cls.of(event, source=event.envelope.source, before=before)
+
+    def versions(self) -> list["StoredStatement"]:
+        """The statement as it was first sealed, and every correction since, the present one last."""
+        return [*(self.before.versions() if self.before is not None else ()), self]
+
+    def as_of(self, index: int) -> "StoredStatement | None":
+        """The version that stood after an entry; None: none did."""
+        return next((one for one in reversed(self.versions()) if one.index <= index), None)
 
     def statement(self) -> Statement:
         """The record as the pure parts take it."""
@@ -117,11 +126,18 @@ class Participant(Document):
         participant, items = self.without(event)
         records = participant.records
         if event.type in STATEMENTS:
-            records = (*records, StoredStatement.sealed(event))
-        participant = participant.model_copy(update={"records": records})
-        names = {name for each in participant.events(zone) for name in each.names}
-        changes = {"exposed": participant._first_exposure(zone), "event_names": tuple(sorted(names))}
-        return participant.model_copy(update=changes), items
+            corrected = [one for one in self.records if one not in records] if participant is not self else []
+            records = (*records, StoredStatement.sealed(event, corrected[-1] if corrected else None))
+        return participant.model_copy(update={"records": records}).seen_from(zone), items
+
+    def seen_from(self, zone: ZoneInfo) -> "Participant":
+        """The participant with what is remembered of the records: the first exposure, by the site's time."""
+        names = {name for each in self.events(zone) for name in each.names}
+        given = [
+            (span(_given(record.said), zone).first, record.index, record) for record in self.of(Infused, Exposed)
+        ]
+        first = min(given, key=lambda one: one[:2])[2] if given else None
+        return self.model_copy(update={"exposed": first, "event_names": tuple(sorted(names))})
 
     def with_measurement(self, record: StoredStatement, graded: Mapping[str, object]) -> "Participant":
         """The participant after one more measurement, which was graded as told."""
@@ -160,11 +176,14 @@ class Participant(Document):
         """The first exposure to study treatment, with the record that says so; None: not exposed."""
         return None if self.exposed is None else (self.exposed, span(_given(self.exposed.said), zone))
 
-    def _first_exposure(self, zone: ZoneInfo) -> StoredStatement | None:
+    def first_infusion(self, zone: ZoneInfo) -> tuple[StoredStatement, Infused, Span] | None:
+        """The first infusion, with the record that says so; None: not infused."""
         given = [
-            (span(_given(record.said), zone).first, record.index, record) for record in self.of(Infused, Exposed)
+            (record, record.said, span(record.said.at, zone))
+            for record in self.of(Infused)
+            if isinstance(record.said, Infused)
         ]
-        return min(given, default=(None, None, None), key=lambda one: one[:2])[2]
+        return min(given, key=lambda one: (one[2].first, one[0].index), default=None)
 
     def died(self, zone: ZoneInfo) -> tuple[StoredStatement, Span] | None:
         """The participant's death, with the record that says so."""

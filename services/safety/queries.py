@@ -1,11 +1,14 @@
 """What does not fit together in a participant's safety data: questions to the site, open until it is set right."""
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from services.safety.adverse_events import AdverseEvent, Statement
+from services.safety.emergence import FATAL, listed
 from services.safety.participant import Participant, StoredStatement, TermGrade
 from services.safety.trial import Answer, cite
 from shared.events.safety import (
@@ -20,6 +23,7 @@ from shared.moments import Span, span
 Sealed = Statement | StoredStatement | tuple[int, str]
 """A sealed statement, or only its index and leaf hash."""
 
+_SHORT: Final = 40
 _REPORTED_FROM: Final = 3
 """From this measured grade on, an adverse event of the term is expected to have been reported."""
 
@@ -51,7 +55,7 @@ def queries(
     exposure: tuple[StoredStatement, Span] | None,
     zone: ZoneInfo,
 ) -> list[Query]:
-    """Everything there is to ask about a participant, in a fixed order."""
+    """Everything there is to ask about a participant, in order of their names; no two have the same."""
     found = [
         *_of_numbers(participant, events),
         *(query for event in events for query in _of_event(event, zone)),
@@ -60,7 +64,18 @@ def queries(
         *_of_order(participant, events, exposure, zone),
         *of_terms({name for event in events for name in event.names}, participant.grades.values()),
     ]
-    return sorted(found, key=lambda query: query.name)
+    named: dict[str, list[Query]] = defaultdict(list)
+    for query in found:
+        named[query.name].append(query)
+    return [_united(named[name]) for name in sorted(named)]
+
+
+def _united(same: Sequence[Query]) -> Query:
+    """One query of several with the same name: an answer to one of them must never close or supersede another."""
+    if len(same) == 1:
+        return same[0]
+    texts = sorted({query.text for query in same})
+    return Query(same[0].name, listed(texts), tuple(one for query in same for one in query.about))
 
 
 def _of_numbers(participant: Participant, events: Sequence[AdverseEvent]) -> Iterator[Query]:
@@ -88,40 +103,68 @@ def _of_numbers(participant: Participant, events: Sequence[AdverseEvent]) -> Ite
 
 
 def _of_event(event: AdverseEvent, zone: ZoneInfo) -> Iterator[Query]:
-    """What one adverse event leaves open, or contradicts itself in."""
-    told = event.statements
-
-    def ask(what: str, text: str) -> Query:
-        return Query(f"event {event.ae}: {what}", f"adverse event {event.ae} ({event.name}): {text}", told)
-
+    """What one adverse event leaves open."""
     if event.onset is None:
-        yield ask("onset", "when did it begin? Correct the report with the onset, as exactly as it is known")
+        yield _ask(
+            event, "onset", "when did it begin? Correct the report with the onset, as exactly as it is known"
+        )
     if all(stretch.grade is None for stretch in event.stretches):
-        yield ask("grade", "its grade is missing: send it as a correction, or as an update from its onset on")
+        yield _ask(
+            event, "grade", "its grade is missing: send it as a correction, or as an update from its onset on"
+        )
     if event.investigator.serious is None:
-        yield ask("serious", "is it serious, and by which criteria? An empty list says that it is not")
+        yield _ask(event, "serious", "is it serious, and by which criteria? An empty list says that it is not")
     if event.serious and "unspecified" in event.criteria and len(event.criteria) == 1:
-        yield ask("serious", "it is said to be serious without a criterion: which one is met?")
+        yield _ask(event, "serious", "it is said to be serious without a criterion: which one is met?")
     if event.investigator.causality is None:
-        yield ask("causality", "the investigator's view of the causality is missing")
+        yield _ask(event, "causality", "the investigator's view of the causality is missing")
     if event.serious and event.aware is None:
-        yield ask("aware", "it is serious: when did the site first know of it?")
+        yield _ask(event, "aware", "it is serious: when did the site first know of it?")
+    yield from _of_dates(event, zone)
+    yield from _of_outcome(event)
+
+
+def _ask(event: AdverseEvent, what: str, text: str) -> Query:
+    return Query(f"event {event.ae}: {what}", f"adverse event {event.ae} ({event.name}): {text}", event.statements)
+
+
+def _of_dates(event: AdverseEvent, zone: ZoneInfo) -> Iterator[Query]:
+    """Where its dates contradict one another."""
     if event.onset is not None:
-        for record in told:
+        for record in event.statements:
             if isinstance(record.data, EventResolved | EventUpdated) and _surely_before(
                 record.data.on, event, zone
             ):
                 word = "resolved" if isinstance(record.data, EventResolved) else "changed"
                 text = f"it is said to have {word} on {record.data.on}, before it began: correct one of the two"
-                yield ask(f"{word} before onset", text)
-        resolved = any(isinstance(record.data, EventResolved) for record in told)
+                yield _ask(event, f"{word} before onset", text)
+        resolved = any(isinstance(record.data, EventResolved) for record in event.statements)
         if not resolved and event.ended is not None and event.ended.end <= event.onset.first:
-            yield ask("ended before onset", "it is said to have ended before it began: correct one of the two")
-    fatal_grade = any(stretch.grade == 5 for stretch in event.stretches)
-    if event.outcome == "fatal" and event.grade != 5 and event.report.severity is None:
-        yield ask("fatal", "its outcome is fatal, but its grade is not 5: correct one of the two")
+            yield _ask(
+                event, "ended before onset", "it is said to have ended before it began: correct one of the two"
+            )
+    if event.reopened:
+        moments = {one.data.on for one in event.reopened if isinstance(one.data, EventUpdated | EventResolved)}
+        text = f"it is said to have ended, and to go on at {', '.join(sorted(moments)[:5])}, which could be later"
+        yield _ask(
+            event, "changed after it ended", f"{text}: it counts as not ended until one of the two is corrected"
+        )
+
+
+def _of_outcome(event: AdverseEvent) -> Iterator[Query]:
+    """Where its outcomes contradict one another, or the grade."""
+    if event.contradicted:
+        resolved = [one.data for one in event.contradicted if isinstance(one.data, EventResolved)]
+        said = sorted({f"{data.outcome.replace('_', ' ')} on {data.on}" for data in resolved})
+        first = ["fatal by its report"] if event.report.outcome == "fatal" else []
+        text = f"which is right: {listed([*first, *said])}? Correct or retract the others"
+        yield _ask(event, "resolved in two ways", text)
+    grades = set() if event.by_severity else {stretch.grade for stretch in event.stretches} - {None}
+    fatal_grade = FATAL in grades
+    if event.outcome == "fatal" and grades and not fatal_grade:
+        yield _ask(event, "fatal", "its outcome is fatal, but its grade is not 5: correct one of the two")
     if fatal_grade and event.outcome not in {None, "fatal"}:
-        yield ask("fatal", f"its grade is 5, but its outcome is {event.outcome}: correct one of the two")
+        yield _ask(event, "fatal", f"its grade is 5, but its outcome is {event.outcome}: correct one of the two")
 
 
 def _surely_before(moment: str, event: AdverseEvent, zone: ZoneInfo) -> bool:
@@ -142,9 +185,17 @@ def _twins(events: Sequence[AdverseEvent]) -> Iterator[Query]:
                 f"adverse events {other.ae} and {event.ae} are both {event.name} from {event.report.onset} on: "
                 "if they are one, retract the second"
             )
-            yield Query(f"event {event.ae} like event {other.ae}", text, (other.statements[0], event.statements[0]))
+            name = f"event {_short(event.ae)} like event {_short(other.ae)}"
+            yield Query(name, text, (other.statements[0], event.statements[0]))
         else:
             seen[key] = event
+
+
+def _short(number: str) -> str:
+    """A number as part of a query's name, of 40 characters at most and still one of a kind."""
+    if len(number) <= _SHORT:
+        return number
+    return f"{number[: _SHORT - 9]}~{hashlib.sha256(number.encode()).hexdigest()[:8]}"
 
 
 def _of_death(participant: Participant, events: Sequence[AdverseEvent], zone: ZoneInfo) -> Iterator[Query]:
@@ -157,6 +208,13 @@ def _of_death(participant: Participant, events: Sequence[AdverseEvent], zone: Zo
                 "safety.died, or correct the grade, the outcome or the criteria"
             )
             yield Query(f"event {event.ae} fatal without death", text, event.statements)
+    unnamed = tuple(record for record in deaths if names_event(record.said) is None)
+    if unnamed:
+        text = (
+            "which adverse event led to the death, or was it the disease? Report it as an adverse event, "
+            "and correct the death to name it"
+        )
+        yield Query("death without cause", text, unnamed)
     if len(deaths) > 1:
         text = "two deaths of one participant are recorded: retract the wrong one"
         yield Query("died twice", text, tuple(deaths))

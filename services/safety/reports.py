@@ -16,7 +16,7 @@ from services.safety.classification import Classified, classify
 from services.safety.clocks import Clock, day_of, follow_up, run, sent, sooner, withdraw
 from services.safety.participant import Participant, StoredStatement
 from services.safety.trial import Answer, Rules, cite
-from shared.events.safety import EventAssessed, ReportSent
+from shared.events.safety import EventAssessed, EventReported, ReportSent, names_event
 from shared.moments import Span, instant, span
 from shared.protocol.safety import ReportProfile
 
@@ -48,13 +48,14 @@ def reports(
     clocks: dict[str, Clock] = {}
     by_number = {one.event.ae: one for one in classified}
     sponsor = ZoneInfo(rules.plan.sponsor_timezone)
-    known = _Knowledge(exposure, rules, zone, sponsor)
+    known = _Knowledge(participant.records, exposure, rules, zone, sponsor)
     given = _sent(participant)
     for one in classified:
-        if one.susar:
+        if one.susar and rules.plan.reports:
+            receipts = known.receipts(one.event)
             for profile in rules.plan.reports:
                 report = given.get(f"{one.event.ae} {profile.id} initial")
-                clocks |= _owed(participant.clocks, report, one, profile, known)
+                clocks |= _owed(participant.clocks, report, one, profile, receipts, sponsor)
     for key, old in participant.clocks.items():
         clocks.setdefault(key, withdraw(old))
     answers = []
@@ -75,26 +76,25 @@ def _owed(
     report: StoredStatement | None,
     one: Classified,
     profile: ReportProfile,
-    known: "_Knowledge",
+    receipts: "_Receipts",
+    zone: ZoneInfo,
 ) -> dict[str, Clock]:
     """The clocks of one SUSAR's reports to one authority; ``report`` is the initial one, where it was sent."""
     ae = one.event.ae
     first, again = f"{ae} {profile.id} initial", f"{ae} {profile.id} follow_up"
-    since, since_severe = known.receipt(one.event, severe=False), known.receipt(one.event, severe=True)
-    assert since is not None  # a SUSAR is one by what its last statement adds, at the latest
-    determined = known.determined(one.event)
-    zone = known.sponsor
-    clock = run(
-        before.get(first), profile, ae, severe=False, receipt=since.day, determination=determined, zone=zone
-    )
+    since, determined = receipts.susar, receipts.determined
+    clock = run(before.get(first), profile, ae, severe=False, receipt=since, determination=determined, zone=zone)
     later = None
-    if since_severe is not None:
+    if receipts.severe is not None:
         # What was determined while it was milder says nothing about when the severe information was known.
-        anchor = determined if since_severe.statements == since.statements else None
-        sent_before = _sent_before(report, since_severe.day, zone)
+        anchor = determined if receipts.severe == since else None
+        sent_before = _sent_before(report, receipts.severe, zone)
         milder = clock if sent_before is None else sent(clock, sent_before)
-        severe = run(milder, profile, ae, severe=True, receipt=since_severe.day, determination=anchor, zone=zone)
-        clock, later = (severe, None) if severe.kind == "initial" else (clock, severe)
+        severe = run(milder, profile, ae, severe=True, receipt=receipts.severe, determination=anchor, zone=zone)
+        if severe.kind == "follow_up":
+            later = severe
+        elif sent_before is None:
+            clock = severe  # what was sent is told apart, so that it can be taken back
     later = later or follow_up(profile, clock, zone)
     found = {first: clock}
     if later is not None:
@@ -111,50 +111,58 @@ def _sent_before(report: StoredStatement | None, day: date, zone: ZoneInfo) -> S
 
 
 @dataclass(frozen=True, slots=True)
-class _Receipt:
-    """The day on which the sponsor held what made an event reportable, after so many of the site's statements."""
+class _Receipts:
+    """The days on which the sponsor held what makes an event a SUSAR, and a severe one (None: it is not)."""
 
-    day: date
-    statements: int
+    susar: date
+    severe: date | None
+    determined: date | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Knowledge:
     """What it takes to see an adverse event as the sponsor saw it at an earlier time."""
 
+    records: Sequence[StoredStatement]
     exposure: tuple[StoredStatement, Span] | None
     rules: Rules
     zone: ZoneInfo
     sponsor: ZoneInfo
 
-    def receipt(self, event: AdverseEvent, *, severe: bool) -> _Receipt | None:
-        """The first day on which the sponsor held what makes the event a SUSAR (a severe one); None: it is none."""
-        own = [one for one in event.statements if isinstance(one.data, EventAssessed)]
-        theirs = [one for one in event.statements if not isinstance(one.data, EventAssessed)]
-        for count in range(1, len(theirs) + 1):
-            if not self._reportable(event.ae, [*theirs[:count], *own], severe=severe):
-                continue
-            day = day_of(instant(theirs[count - 1].sealed_at), self.sponsor)
-            # A telephone call about what was reported first is an earlier receipt; of later news it says nothing.
-            called = self._days(own, "aware") if count == 1 else []
-            return _Receipt(min([day, *called]), count)
-        return None
+    def receipts(self, event: AdverseEvent) -> _Receipts:
+        """See ``_Receipts``: the event as it was told up to each statement, with all that the sponsor says of it.
 
-    def determined(self, event: AdverseEvent) -> date | None:
-        """The first day on which the sponsor determined that the event must be reported."""
-        return min(self._days(event.statements, "determined"), default=None)
-
-    def _reportable(self, ae: str, held: Sequence[Statement], *, severe: bool) -> bool:
-        return any(
-            partly.ae == ae
-            and (partly.fatal_or_life_threatening or not severe)
-            and classify(partly, self.exposure, self.rules, self.zone).susar
-            for partly in adverse_events(held, self.zone)
-        )
+        A correction is told when it is sealed; until then the sponsor held what it corrects. A telephone call about
+        what was reported first is an earlier receipt; of later news it says nothing.
+        """
+        about = [record for record in self.records if names_event(record.said) == event.ae]
+        own = [record.statement() for record in about if isinstance(record.said, EventAssessed)]
+        theirs = [record for record in about if not isinstance(record.said, EventAssessed)]
+        told = sorted({version.index: version for record in theirs for version in record.versions()}.items())
+        found: dict[bool, date] = {}
+        for index, version in told:
+            held = [known for record in theirs if (known := record.as_of(index)) is not None]
+            for partly in adverse_events([*(one.statement() for one in held), *own], self.zone):
+                if partly.ae != event.ae or not classify(partly, self.exposure, self.rules, self.zone).susar:
+                    continue
+                day = day_of(instant(version.sealed_at), self.sponsor)
+                called = self._days(own, "aware") if index <= _reported(theirs) else []
+                found.setdefault(False, min([day, *called]))
+                if partly.fatal_or_life_threatening:
+                    found.setdefault(True, min([day, *called]))
+            if True in found:
+                break
+        determined = min(self._days(own, "determined"), default=None)
+        return _Receipts(found[False], found.get(True), determined)
 
     def _days(self, statements: Sequence[Statement], what: Literal["aware", "determined"]) -> list[date]:
         told = [getattr(one.data, what) for one in statements if isinstance(one.data, EventAssessed)]
         return [span(moment, self.sponsor).days(self.sponsor)[0] for moment in told if moment is not None]
+
+
+def _reported(theirs: Sequence[StoredStatement]) -> int:
+    """The entry by which the event was first reported."""
+    return min(record.versions()[0].index for record in theirs if isinstance(record.said, EventReported))
 
 
 def _sent(participant: Participant) -> dict[str, StoredStatement]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from services.safety.adverse_events import Statement
 from services.safety.participant import Issued, StoredStatement
 from shared.decider import DecisionDraft, SealedEvent
-from shared.envelope import TYPE_PREFIX, write_json
+from shared.envelope import MAX_EVENT_BYTES, TYPE_PREFIX, write_json
 from shared.events import CATALOGUE, Data
 from shared.events.decisions import Cited, Decision
 from shared.events.safety_decisions import (
@@ -27,8 +27,9 @@ from shared.words import ParticipantId
 ENGINE: Final = "safety/1"
 """Raise it with any change that alters any recorded decision, and say so in the changelog."""
 
-_MOST_EVIDENCE: Final = 100
-_MOST_LINES: Final = 60
+# How much a decision tells: (lines, characters a line, entries cited); the first that fits into an event.
+_SHORTENINGS: Final = ((60, 2000, 100), (40, 500, 100), (20, 200, 50), (5, 100, 10))
+_MOST_BYTES: Final = MAX_EVENT_BYTES - 4000
 
 
 class Member(Document):
@@ -44,6 +45,12 @@ class Member(Document):
     related_death: int | None = None
 
 
+class CommitteeDecision(StoredStatement):
+    """A decision of the cohort committee. A correction takes the first one's place, and counts ``since`` then."""
+
+    since: int
+
+
 class Trial(Document):
     """The protocol as adopted, the time, the sponsor's and the committee's statements, and the cohorts' members."""
 
@@ -51,7 +58,7 @@ class Trial(Document):
     digest: str = ""
     sealed_at: str = ""
     references: tuple[StoredStatement, ...] = ()
-    committee: tuple[StoredStatement, ...] = ()
+    committee: tuple[CommitteeDecision, ...] = ()
     members: dict[str, Member] = {}
     issued: dict[str, Issued] = {}
 
@@ -98,7 +105,7 @@ def cite(*statements: Statement | StoredRecord | tuple[int, str]) -> list[Cited]
 def draft(
     answer: Answer, subject: ParticipantId | None, event: SealedEvent, rules: Rules, last: Issued | None = None
 ) -> DecisionDraft:
-    """A decision, with its cause and the rules it used."""
+    """A decision, with its cause and the rules it used; explained as far as one event can hold."""
     model = CATALOGUE[f"{TYPE_PREFIX}{answer.type}.v1"].model
     cause = Cited(index=event.entry.index, leaf=event.entry.leaf.hex())
     said: dict[str, Any] = {
@@ -108,15 +115,24 @@ def draft(
         "protocol_digest": rules.digest,
         **answer.content,
         **answer.beside,
-        "evidence": list(answer.evidence)[-_MOST_EVIDENCE:] or [cause],
     }
-    if answer.explained:
-        said["arithmetic"] = list(answer.arithmetic)[:_MOST_LINES]
     if answer.superseding and last is not None and last.entry is not None:
         said["supersedes"] = last.entry
-    data = model.model_validate(said)
+    for lines, width, evidence in _SHORTENINGS:
+        said["evidence"] = list(answer.evidence)[-evidence:] or [cause]
+        if answer.explained:
+            said["arithmetic"] = [_cut(line, width) for line in answer.arithmetic[:lines]]
+        if "text" in said:
+            said["text"] = _cut(said["text"], width)
+        data = model.model_validate(said)
+        if len(data.model_dump_json()) <= _MOST_BYTES:
+            break
     assert isinstance(data, Decision)
     return DecisionDraft(answer.type, subject, data)
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 def issued(answer: Answer, event: SealedEvent) -> Issued:

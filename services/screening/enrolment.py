@@ -98,14 +98,16 @@ def _obstacles(
         known = ", ".join(level.id for level in rules.protocol.dose_levels)
         reasons.append(f"{request.dose_level} is not a dose level of the protocol ({known})")
     elif participant.place is None:
-        reasons += _no_slot(trial, request.dose_level)
+        reasons += _no_slot(trial, rules, request.dose_level)
     return reasons
 
 
-def _no_slot(trial: Trial, level: str) -> list[str]:
-    """Why a dose level takes nobody now; empty when it does, and where the safety service has never said."""
-    if trial.up_to is None:
+def _no_slot(trial: Trial, rules: Rules, level: str) -> list[str]:
+    """Why a dose level takes nobody now; empty when it does, and in a trial whose file has no cohorts."""
+    if rules.protocol.safety is None or rules.protocol.safety.cohorts is None:
         return []
+    if trial.up_to is None:
+        return ["the safety service has not said yet where slots are open; ask again"]
     if trial.held:
         return ["enrolment is held: the cohort committee has to decide first"]
     taken, most = trial.at_level.get(level, 0), trial.up_to.get(level, 0)

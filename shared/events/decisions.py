@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.events.base import Data, Hash, Index, Name, Text, Token
-from shared.moments import Day
+from shared.moments import CalendarDay
 
 Verdict = Literal["met", "not_met", "undetermined"]
 Standing = Literal["eligible", "ineligible", "undetermined"]
@@ -45,7 +45,7 @@ class CriterionVerdict(Data):
     arithmetic: Annotated[list[Text], Field(max_length=60)]
     evidence: Annotated[list[Index], Field(max_length=200)]
     assumptions: list[Name]
-    stale_after: Day | None = None
+    stale_after: CalendarDay | None = None
     gaps: list[Gap]
 
 
@@ -62,13 +62,13 @@ class Decided(Decision):
     """A participant's eligibility: each criterion, what it rests on, when it goes stale, what blocks."""
 
     standing: Standing
-    judged_on: Day
+    judged_on: CalendarDay
     basis: Basis
     criteria: list[CriterionVerdict]
     failed: list[Name]
     blockers: list[Blocker]
     evidence: list[Cited]
-    stale_after: Day | None = None
+    stale_after: CalendarDay | None = None
     changed: Annotated[list[Text], Field(max_length=100)]
     supersedes: Index | None = None
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from shared.events.base import Data, Index, Name, Text, Token
 from shared.events.decisions import Cited, Decision
 from shared.events.safety import Causality, Seriousness
-from shared.moments import Day
+from shared.moments import CalendarDay
 
 Lines = Annotated[list[Text], Field(max_length=60)]
 Evidence = Annotated[list[Cited], Field(max_length=100)]
@@ -95,9 +95,9 @@ class ReportClock(Decision):
     profile: Token
     kind: ClockKind
     days: Annotated[int, Field(ge=1, le=1000)]
-    receipt: Day
-    determination: Day | None = None
-    day_zero: Day
+    receipt: CalendarDay
+    determination: CalendarDay | None = None
+    day_zero: CalendarDay
     due: Name
     arithmetic: Lines
     evidence: Evidence
@@ -125,8 +125,8 @@ class WindowDecided(Decision):
 
     dose_level: Token
     state: WindowState
-    first_day: Day
-    last_day: Day
+    first_day: CalendarDay
+    last_day: CalendarDay
     toxicities: list[Name]
     arithmetic: Lines
     evidence: Evidence

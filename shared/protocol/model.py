@@ -185,6 +185,10 @@ def load_protocol(text: str) -> Protocol:
         raise TrailError(f"the protocol document cannot be read{line}: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise TrailError(f"the protocol document cannot be read: {error}") from None
+    except (KeyError, AttributeError, IndexError, TypeError):  # an explicit tag on a text that is none of its kind
+        raise TrailError(
+            "the protocol document cannot be read: a tag stands on a text that it does not fit"
+        ) from None
     try:
         return Protocol.model_validate(document)
     except ValidationError as error:

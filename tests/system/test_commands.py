@@ -141,6 +141,7 @@ def test_what_cannot_run_ends_with_a_sentence_and_code_2(
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(290)
 def test_the_demo_plays_verifies_replays_and_explains(tmp_path: Path) -> None:
     data = tmp_path / "demo"
@@ -183,4 +184,4 @@ def test_a_real_trials_sdtm_ends_in_306_decisions_that_verify_and_replay(tmp_pat
     assert {one["why"] for one in summary["unmapped"]} >= {"its unit mmHg is no unit of time"}
     assert trail("verify", "--data", data).returncode == 0
     checked = json.loads(trail("replay", "--check", "--json", "--data", data).stdout)
-    assert (checked["good"], checked["decisions"], checked["pending"]) == (True, 306, 0)
+    assert (checked["good"], checked["decisions"], checked["pending"]) == (True, 307, 0)  # and where slots are open

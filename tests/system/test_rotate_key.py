@@ -59,7 +59,7 @@ def test_sites_deciders_and_auditors_follow_a_rotation(tmp_path: Path) -> None:
         for key in (home.log_key, twice.log.current):
             assert verify(source, log_key=key).faults == []
         assert "another log key" in verify(source, log_key=rotated.log.current).faults[0].what
-    assert (check(entries).decisions, check(entries).pending) == (1, 0)
+    assert (check(entries).decisions, check(entries).pending) == (2, 0)
     read_again_from_the_beginning(twice, len(entries))
 
 

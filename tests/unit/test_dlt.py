@@ -352,7 +352,8 @@ def test_death_from_a_related_event_counts_by_the_day_of_death(said: list[Data],
     ],
 )
 def test_who_leaves_or_dies_before_the_window_closed_is_not_evaluable(left: str, state: str) -> None:
-    gone, dead = window(ended=left), window(death=left)
+    disease = reported(term="Disease progression", onset="2026-03-10", causality="not_related")
+    gone, dead = window(ended=left), window(disease, died(left), death=left)
     assert (gone.state, dead.state) == (state, state)
     if state == "not_evaluable":
         assert gone.arithmetic[-1].startswith("left the trial ")
@@ -366,6 +367,83 @@ def test_death_from_something_unrelated_is_not_evaluable() -> None:
     found = window(*said, death="2026-03-12")
     assert found.state == "not_evaluable"
     assert "not dose-limiting, because it is not related" in found.arithmetic[0]
+
+
+@pytest.mark.parametrize(
+    ("death", "state"),
+    [("2026-03-12", "open"), (LAST, "open"), ("2026-04", "open"), ("2026-04-02", "clean"), ("2026-03-03", "clean")],
+)
+def test_a_death_in_the_window_that_no_adverse_event_explains_keeps_it_open(death: str, state: str) -> None:
+    harmless = severe("2026-03-10", 1, causality="not_related")
+    found = window(harmless, died(death, None), death=death, today=100)
+    if death < "2026-03-04":
+        assert found.state == "not_evaluable", "it was over before it began"
+        return
+    assert found.state == state
+    assert any("no adverse event explains it" in line for line in found.arithmetic) is (state == "open")
+    assert window(severe("2026-03-10", 4), died(death, None), death=death, today=100).state == "dlt"
+
+
+def test_a_death_that_no_limit_could_count_is_not_waited_for() -> None:
+    cells = LIMITS.model_copy(update={"limits": (LIMITS.limits[3],)})
+    assert window(death="2026-03-12", limits=cells).state == "not_evaluable"
+
+
+# Severity, and much at once ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ([severe(grade=None, severity="mild")], "open"),
+        ([severe(grade=None, severity="severe")], "open"),
+        ([severe(grade=None, severity="severe"), updated("2026-03-10", severity="mild")], "open"),
+        ([severe(grade=None, severity="severe", causality="unlikely")], "clean"),
+        ([severe(grade=2, severity="severe")], "clean"),
+        ([severe(grade=2), updated("2026-03-12", severity="severe")], "clean"),
+        ([severe(grade=None, severity="mild"), updated("2026-03-10", grade=2)], "clean"),
+        ([severe(grade=None, severity="mild"), updated("2026-03-12", grade=3)], "dlt"),
+        ([severe("2026-03-10", None, NEUTROPHILS, severity="mild")], "open"),
+        ([severe(grade=None, severity="mild"), died("2026-03-12")], "dlt"),
+    ],
+)
+def test_a_severity_never_stands_for_a_grade(said: list[Data], state: str) -> None:
+    found = window(*said, today=100)
+    assert found.state == state
+    if state == "open":
+        assert "send the grade" in " ".join(found.arithmetic)
+
+
+def test_a_change_after_its_end_takes_the_exception_for_a_short_one_away() -> None:
+    short = severe("2026-03-10", 3, ended="2026-03-11", treated="yes")
+    assert window(short).state == "clean"
+    assert window(short, updated("2026-03-20", grade=3)).state == "dlt"
+    cells = severe("2026-03-10", 2, NEUTROPHILS, ended="2026-03-11")
+    assert window(cells).state == "clean"
+    assert window(cells, updated("2026-03-20", grade=4)).state == "dlt"
+
+
+@pytest.mark.parametrize("related", [True, False])
+def test_however_much_happens_a_decision_holds_what_there_is_to_say(related: bool) -> None:
+    long = {"preferred_term": NEUTROPHILS, "causality": "possible" if related else "not_related"}
+    cells = [reported(f"{at:064}", "n" * 120, onset="2026-03-10", grade=3, **long) for at in range(80)]
+    found = window(*cells, cytopenia={NEUTROPHILS: 4}, today=40)
+    assert found.state == ("dlt" if related else "clean")
+    waiting = window(*cells, cytopenia={NEUTROPHILS: None}, today=40)
+    many = window(*(severe(ae=f"{at:02}", preferred_term=f"Rash {at:02}") for at in range(80)))
+    for each in (found, waiting, many):
+        assert len(each.arithmetic) <= 60
+        assert all(len(line) <= 2000 for line in each.arithmetic)
+    assert "and 75 more" in waiting.arithmetic[0]
+    assert many.toxicities[:2] == ("Rash 00", "Rash 01")
+    assert (len(many.toxicities), many.toxicities[-1]) == (30, "and 51 more")
+    assert many.arithmetic[-1].startswith("a dose-limiting toxicity in ")
+    assert many.arithmetic[-2] == "and 22 more"
+
+
+def test_what_decides_is_told_before_what_does_not() -> None:
+    harmless = [severe("2026-03-10", 3, ae=f"{at:03}", causality="unlikely") for at in range(80)]
+    assert "CRS of grade 3 or more" in window(*harmless, crs(ae="9")).arithmetic[0]
 
 
 # Not known yet ----------------------------------------------------------------------------------------------

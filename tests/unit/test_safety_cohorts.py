@@ -175,8 +175,63 @@ def test_a_decision_that_departs_from_the_recommendation_stands_and_is_noted(
     decide(site, decision, **data)
     found = site.last("departure_noted")
     assert (found.decision, why in f"{found.recommended} {found.arithmetic}") == (decision, True)
-    opened = data["opens"] in {"DL1", "DL2"}
-    assert (site.last("slots_decided").up_to.get(data["opens"], 0) > 0) == opened or data["opens"] == "DL1"
+    opened = site.last("slots_decided").up_to
+    assert opened.get("DL2") == 0, "locked while the open windows below still decide"
+    site.wait(31)
+    assert site.last("slots_decided").up_to["DL2"] == (3 if data["opens"] == "DL2" else 0)
+
+
+def test_a_level_given_up_takes_nobody_when_the_committee_opens_one_above_it(site: SafetySite) -> None:
+    for code in three(site):
+        toxic(site, code)
+    decide(site, "escalate", opens="DL2", slots=3)
+    assert set(site.last("slots_decided").up_to.values()) == {0}
+
+
+def test_a_corrected_decision_keeps_its_place_and_opens_nothing_twice(site: SafetySite) -> None:
+    decide(site, "hold")
+    resumed = decide(site, "resume")[0]
+    decide(site, "hold")
+    site.correct(resumed, why="As discussed on Monday.")
+    assert site.last("slots_decided").held
+    decide(site, "resume")
+    three(site)
+    site.wait(31)
+    opened = decide(site, "escalate", opens="DL2", slots=3)[0]
+    before = len(site.decided("departure_noted"))
+    site.correct(opened, why="As discussed on Tuesday.")
+    assert site.last("slots_decided").up_to["DL2"] == 3
+    assert len(site.decided("departure_noted")) == before
+
+
+def test_another_treatment_before_the_infusion_takes_no_window_away(site: SafetySite) -> None:
+    infuse(site, "701-001")
+    given = {"treatment": "Fludarabine", "arm": "DL1", "dose": 30, "unit": "mg/m2", "started": "2026-03-05"}
+    site.say("treatment.exposed", given, of="701-001")
+    assert site.assessed.window is not None
+    assert window(site, "701-001").state == "open"
+
+
+def test_a_count_that_could_be_the_last_keeps_the_window_open_or_limits_the_dose(site: SafetySite) -> None:
+    infuse(site, "701-001")
+    site.wait(20)
+    bad = {"item": "platelets", "value": 10, "unit": "10*3/uL", "collected": site.now.date().isoformat()[:7]}
+    said = site.say("safety.observed", bad, of="701-001")[0]
+    site.wait(10)
+    assert window(site, "701-001").state == "dlt", "a partial date that could be the last"
+    site.correct(said, unit=None, collected=(site.now - timedelta(days=9)).date().isoformat())
+    assert window(site, "701-001").state == "open", "a value that cannot be graded tells nothing"
+
+
+def test_an_enrolment_that_overtook_the_last_place_is_a_deviation(site: SafetySite) -> None:
+    common = {"engine": "screening/1", "protocol": "1.0", "protocol_digest": "0" * 64}
+    for at in range(4):
+        code = f"701-01{at}"
+        site.say("screening.registered", {"sex": "male"}, of=code)
+        cause = {"index": 0, "leaf": "0" * 64}
+        data = common | {"cause": cause, "place": at + 1, "places": 24, "dose_level": "DL1", "evidence": []}
+        site.say("screening.enrolled", data, of=code, source="service/screening", role="screening")
+    assert [event.data.rule for event in site.decided("deviation_raised")] == ["enrolled_beyond_the_places"]
 
 
 def test_a_hold_closes_every_level_until_it_is_resumed(site: SafetySite) -> None:

@@ -191,11 +191,49 @@ def test_a_correction_that_takes_the_seriousness_back_owes_the_report_no_more(si
     assert clocks(site)["us_fda initial"].due == first, "and when it is serious again, the first clock runs on"
 
 
-def test_a_report_that_nobody_asked_for_is_a_deviation(site: SafetySite) -> None:
-    site.report()
+def test_a_report_that_nobody_asked_for_is_asked_about_until_a_clock_does(site: SafetySite) -> None:
     sent = {"ae": "1", "kind": "initial", "number": "2026-1", "profile": "us_fda", "at": "2026-03-12"}
     site.say("safety.report_sent", sent)
-    assert site.last("deviation_raised").rule == "report_not_owed"
+    asked = next(event.data for event in site.decided("query_raised") if event.data.query.startswith("report "))
+    assert (asked.to, asked.query in site.queries()) == ("sponsor/medical", True)
+    serious(site)
+    assert asked.query not in site.queries()
+    assert clocks(site, "report_closed")["us_fda initial"].result == "met"
+
+
+def test_a_correction_of_something_else_does_not_move_day_zero(site: SafetySite) -> None:
+    said = serious(site)[0]
+    site.wait(4)
+    site.correct(said, onset="2026-03-06")
+    site.wait(1)
+    site.say("safety.event_assessed", {"ae": "1", "expected": "no", "why": "Not in this severity."})
+    assert clocks(site)["us_fda initial"].day_zero == "2026-03-12"
+    assert len([one for one in site.decided("report_due") if one.data.profile == "us_fda"]) == 1
+
+
+def test_a_correction_that_makes_it_serious_is_the_receipt_of_that(site: SafetySite) -> None:
+    said = site.report()[0]
+    site.wait(4)
+    site.correct(said, serious=["disability"], aware="2026-03-16T09:00:00+08:00")
+    assert clocks(site)["us_fda initial"].day_zero == "2026-03-16"
+
+
+def test_an_update_that_overtakes_its_report_changes_no_receipt(site: SafetySite) -> None:
+    site.say("safety.event_updated", {"ae": "1", "on": "2026-03-06", "grade": 4})
+    serious(site)
+    site.say("safety.event_assessed", {"ae": "1", "aware": "2026-03-10T08:00:00+08:00", "why": "Telephone."})
+    assert clocks(site)["us_fda initial"].day_zero == "2026-03-10"
+
+
+def test_a_clock_is_not_met_by_a_report_that_was_taken_back(site: SafetySite) -> None:
+    said = serious(site, serious=["life_threatening"])[0]
+    sent = {"ae": "1", "kind": "initial", "number": "2026-1", "profile": "us_fda", "at": "2026-03-12"}
+    report = site.say("safety.report_sent", sent)[0]
+    site.wait(2)
+    site.correct(said, serious=["hospitalisation"])
+    site.say("safety.event_updated", {"ae": "1", "on": "2026-03-14", "serious": ["life_threatening"]})
+    site.retract(report)
+    assert "us_fda" in {clock.profile for _, clock in running_clocks(site.safety)}
 
 
 def test_the_sponsor_counts_days_where_the_sponsor_is(tmp_path: Path) -> None:
