@@ -27,6 +27,7 @@ _TERMS: Final = {
     "AST": ("Aspartate aminotransferase increased", "Investigations"),
     "neutropenia": ("Neutrophil count decreased", "Investigations"),
     "pneumonia": ("Pneumonia", "Infections and infestations"),
+    "leukaemia": ("Acute myeloid leukaemia recurrent", "Neoplasms benign, malignant and unspecified"),
     "nausea": ("Nausea", "Gastrointestinal disorders"),
     "diarrhoea": ("Diarrhoea", "Gastrointestinal disorders"),
     "constipation": ("Constipation", "Gastrointestinal disorders"),
@@ -38,7 +39,7 @@ _TERMS: Final = {
     "cough": ("Cough", "Respiratory, thoracic and mediastinal disorders"),
     "appetite": ("Decreased appetite", "Metabolism and nutrition disorders"),
 }
-_MILD: Final = tuple(_TERMS)[6:]
+_MILD: Final = tuple(_TERMS)[7:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +207,13 @@ class FollowUp:
         sent = {"ae": ae, "profile": profile, "kind": kind, "number": number, "at": f"{self.on(day)}T15:20"}
         self._add(number, day, 16, "safety.report_sent", sent, sponsor=True)
 
-    def leave(self, day: int, status: str, why: str, cause: str | None = None) -> None:
-        """End the participant's time in the study; ``cause`` is of a death. Nothing is recorded any more."""
-        if cause is not None:
-            self._add("died", day, 11, "safety.died", {"on": self.on(day), "cause": cause})
+    def leave(self, day: int, status: str, why: str, died_of: str | None = None) -> None:
+        """End the participant's time in the study; ``died_of`` numbers what led to a death. It is the last word."""
+        if died_of is not None:
+            cause, _ = _TERMS[self._events[died_of]]
+            self._add("died", day, 14, "safety.died", {"on": self.on(day), "cause": cause, "ae": died_of})
         ended = {"phase": "study", "status": status, "on": self.on(day), "why": why}
-        self._add("left the study", day, 12, "safety.disposition_recorded", ended)
+        self._add("left the study", day, 15, "safety.disposition_recorded", ended)
         self.course.until = date.fromisoformat(self.on(day))
 
     # The ordinary course ----------------------------------------------------------------------------------

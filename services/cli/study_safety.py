@@ -53,7 +53,8 @@ def _pneumonia_told_late(follow: FollowUp) -> None:
 def _leukaemia_progresses(follow: FollowUp) -> None:
     """The window closes clean; two months later the leukaemia is back, and the participant dies of it."""
     follow.cytokine_release(1, 1)
-    follow.leave(75, "death", "Died of the leukaemia.", cause="Progression of acute myeloid leukaemia")
+    ae = follow.report("leukaemia", 70, 4, causality="not_related", serious=("hospitalisation",))
+    follow.leave(75, "death", "Died of the leukaemia.", died_of=ae)
 
 
 def _neurotoxicity(follow: FollowUp) -> None:

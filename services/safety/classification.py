@@ -105,7 +105,7 @@ def _listed(event: AdverseEvent, listed: ListedReaction, version: str) -> tuple[
     if event.fatal and not listed.fatal:
         return "no", f"{event.name} is in {where}, but not as fatal: not expected"
     if listed.most_grade is not None:
-        if event.grade is None:
+        if event.grade is None or event.by_severity:
             return "no", f"{where} expects {event.name} up to grade {listed.most_grade}; its grade is not known"
         if event.grade > listed.most_grade:
             return "no", f"grade {event.grade} is more than the grade {listed.most_grade} that {where} expects"

@@ -216,6 +216,7 @@ def test_only_what_the_reference_does_not_expect_is_a_susar(played: Played) -> N
     assert serious == {
         "102-001": (CRS, "yes", False),
         "101-004": ("Pneumonia", "no", False),
+        "103-003": ("Acute myeloid leukaemia recurrent", "no", False),
         "103-004": (ICANS, "no", True),
         "101-014": (CRS, "no", True),
     }
