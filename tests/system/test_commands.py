@@ -99,6 +99,7 @@ def test_an_event_the_notary_refuses_is_reported_with_its_reason(up: Path, tmp_p
     assert "participant 701-999 is not known" in answer.stderr
 
 
+@pytest.mark.slow
 def test_verify_replay_and_show_work_beside_the_running_stack(up: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 20
     while "undetermined" not in trail("replay", "--data", up).stdout:
@@ -170,6 +171,7 @@ def test_the_demo_plays_verifies_replays_and_explains(tmp_path: Path) -> None:
     assert "E10.3: met -> not_met" in changed[0]["what"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PILOT.exists(), reason="the CDISC pilot study's data are not beside this checkout")
 @pytest.mark.timeout(290)
 def test_a_real_trials_sdtm_ends_in_306_decisions_that_verify_and_replay(tmp_path: Path) -> None:

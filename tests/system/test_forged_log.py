@@ -6,6 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
+
 from services.cli.delivery import line, settled
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -40,6 +42,7 @@ async def forge(home: Installation, url: str) -> None:
         await connected.deliver([ROOT_SOURCE], timeout=5)
 
 
+@pytest.mark.slow
 def test_a_forged_log_message_is_not_acted_on_and_stops_every_service(tmp_path: Path) -> None:
     home = Installation.create(tmp_path / "trial")
     stack = Stack(home)

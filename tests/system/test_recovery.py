@@ -55,6 +55,7 @@ async def post(connected: Line, *drafts: Draft, timeout: float = 60) -> bool:
     return await connected.deliver([SITE], timeout=timeout)
 
 
+@pytest.mark.slow
 def test_two_thousand_entries_under_one_checkpoint_are_decided_on(tmp_path: Path) -> None:
     """More than the broker leaves unacknowledged at once: deciding must not wait for what cannot come."""
     start = datetime(2026, 3, 4, 1, tzinfo=UTC)
@@ -83,6 +84,7 @@ def test_two_thousand_entries_under_one_checkpoint_are_decided_on(tmp_path: Path
     assert (result.decisions, result.pending) == (2, 0)  # where slots are open, and eligibility
 
 
+@pytest.mark.slow
 def test_a_site_with_thousands_of_events_outlives_a_broker_outage(home: Installation, stack: Stack) -> None:
     """More than a client may buffer: nothing blocks for good, and all is delivered when the broker is back."""
     note = "x" * 1200
@@ -105,6 +107,7 @@ def test_a_site_with_thousands_of_events_outlives_a_broker_outage(home: Installa
         assert sum(b'"copd"' in entry.body for entry in source.log.entries()) == len(drafts)
 
 
+@pytest.mark.slow
 def test_a_log_and_its_checkpoints_put_back_together_are_told_by_receipts_and_refused(home: Installation) -> None:
     stack = Stack(home)
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from services.cli.delivery import line, settled
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -37,6 +39,7 @@ async def post(home: Installation, url: str, type_: str, **data: object) -> None
         assert await settled(connected.js, home.topology, 30)
 
 
+@pytest.mark.slow
 def test_sites_deciders_and_auditors_follow_a_rotation(tmp_path: Path) -> None:
     home = Installation.create(tmp_path / "trial")
     stack = Stack(home)
@@ -85,6 +88,7 @@ async def at_rest(home: Installation, url: str) -> None:
     await client.close()
 
 
+@pytest.mark.slow
 def test_an_interrupted_rotation_is_finished_by_the_next(tmp_path: Path) -> None:
     """The command is killed when the rotation is sealed and not yet remembered on this machine."""
     home = Installation.create(tmp_path / "trial")

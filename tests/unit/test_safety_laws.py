@@ -104,7 +104,7 @@ def issued(feed: Feed) -> dict[str, str]:
     return {question: one.fingerprint for question, one in feed.participant().issued.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(statements=history(), data=st.data())
 def test_the_order_in_which_independent_statements_arrive_changes_no_decision(
     statements: list[Statement], data: st.DataObject
@@ -115,7 +115,7 @@ def test_the_order_in_which_independent_statements_arrive_changes_no_decision(
     assert issued(first) == issued(second)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(statements=history())
 def test_what_was_issued_is_what_there_is_to_say(statements: list[Statement]) -> None:
     """Nothing is forgotten: asked again from nothing, every question has the answer that was issued last."""
@@ -123,7 +123,7 @@ def test_what_was_issued_is_what_there_is_to_say(statements: list[Statement]) ->
     assert issued(feed) == {answer.question: answer.fingerprint for answer in feed.assessed().answers}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(statements=history())
 def test_grades_folded_value_by_value_are_those_graded_anew(statements: list[Statement]) -> None:
     participant = said(Feed(), statements).participant()
@@ -131,7 +131,7 @@ def test_grades_folded_value_by_value_are_those_graded_anew(statements: list[Sta
     assert anew == participant
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(statements=history(), data=st.data())
 def test_a_restart_at_any_point_changes_no_decision(statements: list[Statement], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(statements)))
@@ -144,7 +144,7 @@ def test_a_restart_at_any_point_changes_no_decision(statements: list[Statement],
     assert broken.decisions == whole.decisions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(statements=history(), extra=st.one_of(measurement(), event(9)))
 def test_a_statement_taken_back_leaves_everything_as_it_was(statements: list[Statement], extra: Statement) -> None:
     assume(extra not in statements)  # it would have the id of the one that stays
@@ -155,7 +155,7 @@ def test_a_statement_taken_back_leaves_everything_as_it_was(statements: list[Sta
     assert quiet(essence(feed)) == quiet(essence(without))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(statements=history(), data=st.data())
 def test_a_correction_and_its_reversal_leave_everything_as_it_was(
     statements: list[Statement], data: st.DataObject
