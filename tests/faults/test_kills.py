@@ -113,7 +113,7 @@ def test_fifty_kills_during_an_import_lose_nothing_and_repeat_nothing(tmp_path: 
         stack.start()
         importer.keep_going()
         while not importer.finished:
-            deadline = time.monotonic() + chance.uniform(0.1, 3.0)
+            deadline = time.monotonic() + chance.uniform(0.1, 2.0)
             while time.monotonic() < deadline and not importer.finished:
                 watch(stack)
                 importer.keep_going()
