@@ -165,7 +165,6 @@ def _window(
         ended=None if left is None else left[1],
         died=None if died is None else died[1],
         cytopenia=_cells(participant, limits, first, zone),
-        leukaemia=None,  # told by the adverse event, where one is reported
     )
 
 

@@ -57,7 +57,6 @@ class _Case:
     limits: DoseLimits
     last_day: date
     today: date
-    leukaemia: bool | None
 
     @property
     def zone(self) -> ZoneInfo:
@@ -91,20 +90,19 @@ def judge(
     ended: Span | None,
     died: Span | None,
     cytopenia: Mapping[str, int | None],
-    leukaemia: bool | None,
 ) -> Judged:
     """How a participant's window stands on ``today``, the sealed day in the site's ``zone``.
 
     The day of the first exposure is day 0; the window closes after ``limits.last_day``. ``ended``: the participant
     left the trial or was lost; ``died``: of whatever. ``cytopenia``: by CTCAE term the grade (0: none) that the
     last measurement on or before the last day comes to; None for a term that is measured, but was not until then,
-    on which the window waits; a term that is left out is not waited for. ``leukaemia``: it explains what was
-    measured, as far as anybody has said. The order of ``events`` does not matter.
+    on which the window waits; a term that is left out is not waited for. The order of ``events`` does not
+    matter.
     """
     window = Window(exposure, 0, limits.last_day, zone)
     first, latest = exposure.days(zone)
     last = latest + limits.last_day * _DAY
-    case = _Case(window, limits, last, today, leukaemia)
+    case = _Case(window, limits, last, today)
     ordered = sorted(events, key=lambda event: event.ae)
     gone = [(what, when) for what, when in (("died", died), ("left the trial", ended)) if when is not None]
     findings = [finding for event in ordered for finding in _of_event(event, case)]
@@ -295,7 +293,7 @@ def _grade_at_the_end(event: AdverseEvent, case: _Case) -> int | None:
 
 def _lasting(event: AdverseEvent, grade: int, limit: LastingCytopenia, case: _Case) -> _Finding:
     what = f"grade {grade or 'not stated'} at the end of {case.last_day}, day {case.limits.last_day}"
-    if case.leukaemia or event.report.leukaemia == "yes":
+    if event.report.leukaemia == "yes":
         line = f"{_who(event)}: {what}; the leukaemia explains it, so it is not dose-limiting"
         return _Finding("excepted", event.name, line, _indices(event))
     finding = case.found(event, what, f"grade {limit.grade} or more on the last day")
@@ -325,7 +323,7 @@ def _measured(
     line = f"{term}: grade {grade} by the last measurement on or before {case.last_day}, the last day"
     if grade < limit.grade:
         yield _Finding("excepted", term, f"{line}, below grade {limit.grade}")
-    elif case.leukaemia or any(event.report.leukaemia == "yes" for event, _ in about):
+    elif any(event.report.leukaemia == "yes" for event, _ in about):
         yield _Finding("excepted", term, f"{line}; the leukaemia explains it, so it is not dose-limiting", evidence)
     elif about and not any(event.related(case.limits.related_from) for event, _ in about):
         said = listed([f"{_who(event)}: {_relation(event)}" for event, _ in about])

@@ -47,7 +47,6 @@ def window(
     ended: str | None = None,
     death: str | None = None,
     cytopenia: Mapping[str, int | None] | None = None,
-    leukaemia: bool | None = None,
     limits: DoseLimits = LIMITS,
     zone: ZoneInfo = SHANGHAI,
     sealed: str = "2026-03-20T08:00:00.000000Z",
@@ -61,7 +60,6 @@ def window(
         ended=None if ended is None else span(ended, zone),
         died=None if death is None else span(death, zone),
         cytopenia=cytopenia or {},
-        leukaemia=leukaemia,
     )
 
 
@@ -290,33 +288,28 @@ def test_cells_count_as_they_are_at_the_end_of_the_last_day(said: list[Data], st
 
 
 @pytest.mark.parametrize(
-    ("grade", "leukaemia", "said", "state"),
+    ("grade", "said", "state"),
     [
-        (4, None, [], "dlt"),
-        (4, False, [], "dlt"),
-        (4, True, [], "clean"),
-        (3, None, [], "clean"),
-        (0, None, [], "clean"),
-        (None, None, [], "open"),
-        (None, None, [severe("2026-03-10", 2, NEUTROPHILS)], "clean"),
-        (None, None, [severe("2026-03-10", 2, PLATELETS)], "open"),
-        (4, None, [severe("2026-03-10", 4, NEUTROPHILS, leukaemia="yes")], "clean"),
-        (4, None, [severe("2026-03-10", 4, PLATELETS, leukaemia="yes")], "dlt"),
-        (4, None, [severe("2026-03-10", 2, NEUTROPHILS, causality="not_related")], "clean"),
-        (4, None, [severe("2026-03-10", 2, PLATELETS, causality="not_related")], "dlt"),
-        (4, True, [severe("2026-03-10", 4, NEUTROPHILS)], "clean"),
-        (1, None, [severe("2026-03-10", None, NEUTROPHILS)], "clean"),
-        (1, None, [severe("2026-03-10", 4, NEUTROPHILS)], "dlt"),
+        (4, [], "dlt"),
+        (3, [], "clean"),
+        (0, [], "clean"),
+        (None, [], "open"),
+        (None, [severe("2026-03-10", 2, NEUTROPHILS)], "clean"),
+        (None, [severe("2026-03-10", 2, PLATELETS)], "open"),
+        (4, [severe("2026-03-10", 4, NEUTROPHILS, leukaemia="yes")], "clean"),
+        (4, [severe("2026-03-10", 4, PLATELETS, leukaemia="yes")], "dlt"),
+        (4, [severe("2026-03-10", 2, NEUTROPHILS, causality="not_related")], "clean"),
+        (4, [severe("2026-03-10", 2, PLATELETS, causality="not_related")], "dlt"),
+        (1, [severe("2026-03-10", None, NEUTROPHILS)], "clean"),
+        (1, [severe("2026-03-10", 4, NEUTROPHILS)], "dlt"),
     ],
 )
-def test_a_measurement_or_an_adverse_event_suffices(
-    grade: int | None, leukaemia: bool | None, said: list[Data], state: str
-) -> None:
-    found = window(*said, cytopenia={NEUTROPHILS.upper(): grade}, leukaemia=leukaemia)
+def test_a_measurement_or_an_adverse_event_suffices(grade: int | None, said: list[Data], state: str) -> None:
+    found = window(*said, cytopenia={NEUTROPHILS.upper(): grade})
     assert found.state == state
     assert any(NEUTROPHILS in line for line in found.arithmetic), "it says what the cells came to"
-    assert window(*said, cytopenia={NEUTROPHILS: grade}, leukaemia=leukaemia, today=28).state == "open"
-    gone = window(*said, cytopenia={NEUTROPHILS: grade}, leukaemia=leukaemia, ended="2026-03-30")
+    assert window(*said, cytopenia={NEUTROPHILS: grade}, today=28).state == "open"
+    gone = window(*said, cytopenia={NEUTROPHILS: grade}, ended="2026-03-30")
     assert gone.state == "not_evaluable", "there was no last day"
 
 
@@ -585,7 +578,6 @@ def test_the_order_of_the_events_does_not_matter(reports: list[EventReported], t
             ended=None,
             died=None,
             cytopenia={},
-            leukaemia=None,
         )
 
     assert judged(known) == judged(shuffled)
