@@ -8,6 +8,7 @@ from services.safety import cohorts
 from services.safety.assess import Assessed
 from services.safety.classification import Classified
 from shared.decider import Machine
+from shared.words import TrailError
 
 _STATES = {"open": "yellow", "clean": "green", "dlt": "red", "not_evaluable": "dim"}
 
@@ -121,7 +122,10 @@ def cohort_board(machine: Machine) -> dict[str, Any]:
     """
     rules, trial = rules_in_force(machine)
     open_ = cohorts.slots(trial, rules)
-    assert open_ is not None
+    if open_ is None:
+        raise TrailError(
+            f"protocol {rules.protocol.version} has no cohorts: nothing about dose levels is decided by it"
+        )
     made = cohorts.recommended(trial, rules)
     levels = [
         {

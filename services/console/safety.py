@@ -3,10 +3,8 @@
 from services.safety.assess import Assessed, assess
 from services.safety.clocks import Clock
 from services.safety.participant import Participant
-from services.safety.trial import Rules, Trial
+from services.safety.trial import Rules, Trial, in_force
 from shared.decider import Machine
-from shared.protocol.model import load_protocol
-from shared.words import TrailError
 
 
 def rules_in_force(machine: Machine) -> tuple[Rules, Trial]:
@@ -16,12 +14,7 @@ def rules_in_force(machine: Machine) -> tuple[Rules, Trial]:
     """
     trial = machine.state.get("trial", Trial())
     assert isinstance(trial, Trial)
-    protocol = load_protocol(trial.document) if trial.document else None
-    if protocol is None:
-        raise TrailError("no protocol was in force at that moment")
-    if protocol.safety is None:
-        raise TrailError(f"protocol {protocol.version} has no safety part: nothing about safety is decided by it")
-    return Rules(protocol, protocol.safety, trial.digest, trial.references), trial
+    return in_force(trial), trial
 
 
 def members(machine: Machine) -> list[Participant]:
@@ -31,15 +24,11 @@ def members(machine: Machine) -> list[Participant]:
 
 def knowledge(machine: Machine, code: str) -> tuple[Participant, Assessed] | None:
     """One participant and everything there is to say of them now; None: not known, or no safety part in force."""
-    participant = machine.state.get(f"participant:{code}")
-    trial = machine.state.get("trial")
-    if not isinstance(participant, Participant) or not isinstance(trial, Trial) or not trial.document:
+    participant, trial = machine.state.get(f"participant:{code}"), machine.state.get("trial")
+    rules = Rules.of(trial) if isinstance(trial, Trial) else None
+    if not isinstance(participant, Participant) or not isinstance(trial, Trial) or rules is None:
         return None
-    protocol = load_protocol(trial.document)
-    if protocol.safety is None:
-        return None
-    rules = Rules(protocol, protocol.safety, trial.digest, trial.references)
-    zone = protocol.zone(participant.source)
+    zone = rules.protocol.zone(participant.source)
     sealed = [trial.sealed_at, *(record.sealed_at for record in participant.records)]
     return participant, assess(participant, rules, zone, max(sealed), tick=False)
 

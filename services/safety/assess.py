@@ -175,7 +175,7 @@ def _cells(participant: Participant, limits: DoseLimits, exposure: Span, zone: Z
     """
     end = midnight(exposure.days(zone)[0] + timedelta(days=limits.last_day + 1), zone)
     named = {name.casefold() for one in limits.limits if isinstance(one, LastingCytopenia) for name in one.terms}
-    found: dict[str, int | None] = {term: None for term in measured_terms() if term.casefold() in named}
+    found: dict[str, int | None] = {term: None for term in sorted(measured_terms()) if term.casefold() in named}
     for known in participant.grades.values():
         if known.term.casefold() not in named:
             continue

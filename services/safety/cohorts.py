@@ -4,7 +4,7 @@ The engine recommends; the cohort committee's signed decision opens places. What
 that the rule gives up, open windows below that still decide, a related death.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from services.safety.escalation.design import Recommendation, Tally, recommend
@@ -49,16 +49,13 @@ def current_level(trial: Trial, rules: Rules) -> str:
 
 def recommended(trial: Trial, rules: Rules) -> tuple[Recommendation, Answer] | None:
     """Recommend for the current dose level; None while nobody was treated there, or in a trial without cohorts."""
-    plan = rules.plan.cohorts
-    if plan is None:
+    if rules.plan.cohorts is None:
         return None
     current = current_level(trial, rules)
     treated = [one for one in trial.members.values() if one.level == current]
     if not treated:
         return None
-    tallies = _tallies(trial, rules)
-    made = recommend(plan.escalation, tallies, current, arrived_with=_arrived_with(trial, current))
-    here = next(one for one in tallies if one.dose_level == current)
+    made, here = _at(trial, rules, current), tally(current, trial.members)
     content = {
         "dose_level": current,
         "treated": len(treated),
@@ -74,35 +71,26 @@ def recommended(trial: Trial, rules: Rules) -> tuple[Recommendation, Answer] | N
     return made, Answer("recommend", "safety.cohort_recommended", content, made.arithmetic, evidence)
 
 
-def _tallies(trial: Trial, rules: Rules) -> list[Tally]:
-    return [tally(level.id, trial.members) for level in rules.protocol.dose_levels]
+def _at(trial: Trial, rules: Rules, level: str) -> Recommendation:
+    """What the rule recommends when it is asked about this level."""
+    assert rules.plan.cohorts is not None
+    tallies = [tally(each.id, trial.members) for each in rules.protocol.dose_levels]
+    return recommend(rules.plan.cohorts.escalation, tallies, level, arrived_with=_arrived_with(trial, level))
 
 
-def _given_up(trial: Trial, rules: Rules, tallies: Sequence[Tally]) -> frozenset[str]:
+def _given_up(trial: Trial, rules: Rules) -> frozenset[str]:
     """Every level that the rule gives up by what is known at any level, whichever is the current one."""
-    assert rules.plan.cohorts is not None
-    found: set[str] = set()
-    for each in tallies:
-        if each.treated:
-            level = each.dose_level
-            made = recommend(
-                rules.plan.cohorts.escalation, tallies, level, arrived_with=_arrived_with(trial, level)
-            )
-            found |= set(made.eliminated)
-    return frozenset(found)
+    treated = [each.id for each in rules.protocol.dose_levels if tally(each.id, trial.members).treated]
+    return frozenset(gone for level in treated for gone in _at(trial, rules, level).eliminated)
 
 
-def _waits_below(trial: Trial, rules: Rules, level: str, tallies: Sequence[Tally]) -> str:
+def _waits_below(trial: Trial, rules: Rules, level: str) -> str:
     """The level below, while its open windows still decide whether this one may be used; empty otherwise."""
-    assert rules.plan.cohorts is not None
-    names = [each.dose_level for each in tallies]
+    names = [each.id for each in rules.protocol.dose_levels]
     below = names.index(level) - 1
-    if below < 0 or not tallies[below].pending:
+    if below < 0 or not tally(names[below], trial.members).pending:
         return ""
-    made = recommend(
-        rules.plan.cohorts.escalation, tallies, names[below], arrived_with=_arrived_with(trial, names[below])
-    )
-    return names[below] if made.action == "wait" else ""
+    return names[below] if _at(trial, rules, names[below]).action == "wait" else ""
 
 
 def _arrived_with(trial: Trial, level: str) -> int:
@@ -128,7 +116,6 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
         return None
     levels = [level.id for level in rules.protocol.dose_levels]
     up_to = {level: _enrolled(trial, level) for level in levels}
-    tallies = _tallies(trial, rules)
     why, record = _held(trial, plan)
     about = [record] if record is not None else []
     lines = [why] if why else []
@@ -147,8 +134,8 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
         replaced = _not_evaluable(trial, level, opened[-1].record.since if opened else -1)
         if replaced:
             lines.append(f"{len(replaced)} more, to replace who is not evaluable: {', '.join(replaced)}")
-        waiting = _waits_below(trial, rules, level, tallies)
-        if level in _given_up(trial, rules, tallies):
+        waiting = _waits_below(trial, rules, level)
+        if level in _given_up(trial, rules):
             lines.append(f"{level} is given up by the escalation rule: closed")
         elif waiting:
             lines.append(f"{level} stays locked: the open windows at {waiting} still decide whether to escalate")

@@ -310,13 +310,7 @@ class _Work:
     # The state ------------------------------------------------------------------------------------------------
 
     def _rules(self) -> Rules | None:
-        """The protocol in force; None while there is none, or none with a safety part."""
-        if not self.trial.document:
-            return None
-        protocol = load_protocol(self.trial.document)
-        if protocol.safety is None:
-            return None
-        return Rules(protocol, protocol.safety, self.trial.digest, self.trial.references)
+        return Rules.of(self.trial)
 
     def _zone(self, participant: Participant | None = None) -> ZoneInfo:
         """The site's time zone; before there is a protocol, UTC."""

@@ -19,10 +19,10 @@ from shared.events.safety_decisions import (
     ReportClock,
     WindowDecided,
 )
-from shared.protocol.model import Protocol
+from shared.protocol.model import Protocol, load_protocol
 from shared.protocol.safety import SafetyPlan
 from shared.records import Document, StoredRecord
-from shared.words import ParticipantId
+from shared.words import ParticipantId, TrailError
 
 ENGINE: Final = "safety/1"
 """Raise it with any change that alters any recorded decision, and say so in the changelog."""
@@ -71,6 +71,31 @@ class Rules:
     plan: SafetyPlan
     digest: str
     references: tuple[StoredStatement, ...] = ()
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Rules | None":
+        """The protocol in force; None while there is none, or none with a safety part."""
+        protocol = load_protocol(trial.document) if trial.document else None
+        if protocol is None or protocol.safety is None:
+            return None
+        return cls(protocol, protocol.safety, trial.digest, trial.references)
+
+
+def in_force(trial: Trial) -> Rules:
+    """The protocol in force, for whoever cannot do without one.
+
+    Raises TrailError when there is none, or none with a safety part.
+    """
+    rules = Rules.of(trial)
+    if rules is not None:
+        return rules
+    if not trial.document:
+        raise TrailError("no protocol was in force at that moment")
+    protocol = load_protocol(trial.document)
+    raise TrailError(
+        f"protocol {protocol.version} of {protocol.trial} has no safety part, so nothing says what to count; "
+        "adopt a version with one"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +150,7 @@ def draft(
         if "text" in said:
             said["text"] = _cut(said["text"], width)
         data = model.model_validate(said)
-        if len(data.model_dump_json()) <= _MOST_BYTES:
+        if len(data.model_dump_json().encode()) <= _MOST_BYTES:
             break
     assert isinstance(data, Decision)
     return DecisionDraft(answer.type, subject, data)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.cli.show_safety import cohort_board
+from shared.words import TrailError
 from tests.safety_site import DOCUMENT, SafetySite
 
 BLOOD = {"anc": 2, "platelets": 180}
@@ -304,4 +305,12 @@ def test_the_trial_of_another_design_follows_its_own_rule(tmp_path: Path) -> Non
     toxic(site, codes[0])
     toxic(site, codes[1])
     assert site.last("cohort_recommended").action == "stop", "2 of 3 at the lowest level"
+    site.notary.close()
+
+
+def test_a_trial_without_cohorts_says_so_in_place_of_a_board(tmp_path: Path) -> None:
+    begins, ends = DOCUMENT.index("\n  cohorts:"), DOCUMENT.index("\n  chimerism_days:")
+    site = SafetySite(tmp_path, document=DOCUMENT[:begins] + DOCUMENT[ends:])
+    with pytest.raises(TrailError, match="has no cohorts"):
+        cohort_board(site.safety)
     site.notary.close()

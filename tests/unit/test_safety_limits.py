@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from services.safety.trial import Answer, Rules, Trial, draft
+from shared.decider import read_event
+from shared.entry import Entry
 from shared.envelope import MAX_EVENT_BYTES
+from shared.words import ParticipantId
 from tests.feed import Feed
 from tests.study import DOCUMENT
 
@@ -16,8 +20,11 @@ class Weighed(Feed):
     """A feed that weighs every decision."""
 
     heaviest = 0
+    first: Entry
 
-    def _feed(self, entry: Any) -> list[bytes]:
+    def _feed(self, entry: Entry) -> list[bytes]:
+        if entry.index == 0:
+            self.first = entry
         made = super()._feed(entry)
         self.heaviest = max([self.heaviest, *map(len, made)])
         return made
@@ -59,6 +66,17 @@ def test_a_decision_always_fits_into_an_event_however_much_there_is_to_say(feed:
         feed.say("safety.event_reported", event(f"{LONG[:60]}{number:02}", term=term, system_organ_class=term))
     assert feed.assessed().window is not None
     assert 20_000 < feed.heaviest < MAX_EVENT_BYTES
+
+
+def test_a_decision_is_weighed_in_bytes_and_not_in_characters(feed: Weighed) -> None:
+    """Twenty sentences in Chinese: 38,000 characters, and three times as many bytes."""
+    rules, cause = Rules.of(Trial(document=DOCUMENT, digest="0" * 64)), read_event(feed.first)
+    assert rules is not None
+    assert cause is not None
+    content = {"dose_level": "DL1", "state": "open", "first_day": "2026-03-02", "last_day": "2026-03-30"}
+    answer = Answer("window", "safety.window_decided", content | {"toxicities": []}, ["症" * 1900] * 20)
+    made = draft(answer, ParticipantId("701-001"), cause, rules).data
+    assert 5_000 < len(made.model_dump_json().encode()) < MAX_EVENT_BYTES
 
 
 def test_many_cytopenias_and_no_counts_are_decided_on(feed: Weighed) -> None:

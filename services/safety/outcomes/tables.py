@@ -14,11 +14,9 @@ from services.safety.outcomes.incidence import Incidence, incidence, level
 from services.safety.outcomes.limiting import Limiting, limiting
 from services.safety.outcomes.notes import Counted, Note, notes
 from services.safety.participant import Participant
-from services.safety.trial import Rules, Trial
+from services.safety.trial import Rules, Trial, in_force
 from shared.events.safety import ArmAssigned, EventReported
-from shared.protocol.model import load_protocol
 from shared.protocol.safety import Emergence
-from shared.words import TrailError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def outcomes(state: Mapping[str, BaseModel]) -> Outcomes:
     """
     trial = state.get("trial", Trial())
     assert isinstance(trial, Trial)
-    rules = _rules(trial)
+    rules = in_force(trial)
     known = {one.code: one for _, one in sorted(state.items()) if isinstance(one, Participant)}
     arms = _arms(trial, known, rules)
     counted = list(_counted(known, arms, rules))
@@ -71,18 +69,6 @@ def outcomes(state: Mapping[str, BaseModel]) -> Outcomes:
         notes=tuple(notes(counted, arms, known, curves)),
         events=events,
     )
-
-
-def _rules(trial: Trial) -> Rules:
-    if not trial.document:
-        raise TrailError("no protocol was in force at that moment")
-    protocol = load_protocol(trial.document)
-    if protocol.safety is None:
-        raise TrailError(
-            f"protocol {protocol.version} of {protocol.trial} has no safety part, so nothing says what to count; "
-            "adopt a version with one"
-        )
-    return Rules(protocol, protocol.safety, trial.digest, trial.references)
 
 
 def _arms(trial: Trial, known: Mapping[str, Participant], rules: Rules) -> tuple[Arm, ...]:
