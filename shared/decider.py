@@ -78,7 +78,8 @@ def read_event(entry: Entry) -> SealedEvent | None:
     if not entry.admitted:
         return None
     envelope = read_envelope(entry.body)
-    return SealedEvent(entry, envelope, read_data(CATALOGUE[envelope.type], envelope.data))
+    data = read_data(CATALOGUE[envelope.type], envelope.data, entry.header.format)
+    return SealedEvent(entry, envelope, data)
 
 
 class Machine:

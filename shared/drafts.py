@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from shared.entry import FORMAT_VERSION
 from shared.envelope import TYPE_PREFIX, read_envelope, read_json, write_envelope
 from shared.events import CATALOGUE, EventType, Role, check_dates, read_data, short_type
-from shared.events.log import KIND_OF_ROLE, SourceText
+from shared.events.identity import KINDS_OF_ROLE, SourceText
 from shared.words import RefusedError
 
 
@@ -49,7 +50,8 @@ class Draft(BaseModel):
         preferred = usual.get(kind)
         if preferred in roles:
             return preferred
-        return min((role for role in roles if KIND_OF_ROLE.get(role) == kind), default=min(roles))
+        fitting = (role for role in self.event_type.allowed if kind in KINDS_OF_ROLE.get(role, ()))
+        return next(fitting, min(roles))
 
     def check(self, trial: str) -> None:
         """Judge the draft as admission will, as far as the draft alone can tell.
@@ -57,7 +59,7 @@ class Draft(BaseModel):
         Raises RefusedError with the sentence for the sender.
         """
         event = self.event_type
-        if event.about_participant and self.subject is None:
+        if self.subject is None and not event.may_be_about_the_trial(FORMAT_VERSION):
             raise RefusedError(f"{short_type(event.name)} needs subject: the participant's code")
         payload = self.payload(trial, "00000000-0000-7000-8000-000000000000", 1)
         envelope = read_envelope(payload)

@@ -18,7 +18,7 @@ from shared.signing import base64_bytes
 from shared.words import EvidenceError, LeafHash, LogIndex
 
 MAX_ENTRY_BYTES: Final = 65_535  # what a C2SP entry bundle's 16-bit length can hold
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 NO_LEAF: Final = LeafHash(bytes(32))
 ADMITTED: Final = "admitted"
 REFUSED: Final = "refused"

@@ -1,11 +1,24 @@
-"""Who may speak: the keys that the log itself holds, folded from its own entries (DESIGN.md section 9)."""
+"""Who may speak: the identities that the log itself holds, folded from its own entries (DESIGN.md section 9)."""
 
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from shared.events.base import Role
-from shared.events.log import Granted, KeyRotated, Opened, Revoked
+from shared.events.identity import (
+    Changed,
+    Delegated,
+    Granted,
+    GrantedToKey,
+    KeyReplaced,
+    Revoked,
+    Task,
+    Trained,
+    check_roles,
+)
+from shared.events.log import KeyRotated, Opened
+from shared.moments import instant
 from shared.signing import key_id
 from shared.words import KeyId, LogIndex, RefusedError, SourceId
 
@@ -15,7 +28,11 @@ NOTARY_SOURCE = SourceId("service/audit")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A key with its holder, source and roles, granted by the entry ``granted``; revoked by another or not."""
+    """A key with its holder, source and rights, granted by the entry ``granted``; ended by another or not.
+
+    ``user``: the person's user id, None for a system. ``sites``: whose participants it is about, None for every
+    site. ``until``: when the key expires (aware UTC). ``broker``: the public nkey that the broker knows it by.
+    """
 
     key: KeyId
     public: bytes
@@ -24,6 +41,79 @@ class Identity:
     roles: frozenset[Role]
     granted: LogIndex
     revoked: LogIndex | None = None
+    user: str | None = None
+    sites: frozenset[str] | None = None
+    until: datetime | None = None
+    broker: str | None = None
+    suspended: LogIndex | None = None
+
+    def may_act_at(self, site: str) -> bool:
+        """Whether a site's participants are in its scope."""
+        return self.sites is None or site in self.sites
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A person is trained for a task until then, for good where ``until`` is None."""
+
+    task: Task
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """A person may do a task at a site from ``starts`` until before ``ends``."""
+
+    task: Task
+    site: str
+    starts: datetime
+    ends: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user id that was given to one person for good, and what that person was trained for and may do."""
+
+    user: str
+    key: KeyId
+    trainings: tuple[Training, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+
+    def may(self, task: Task, site: str, at: datetime) -> bool:
+        """Whether a task at a site is delegated to the person at this instant."""
+        return any(
+            one.task == task and one.site == site and one.starts <= at and (one.ends is None or at < one.ends)
+            for one in self.delegations
+        )
+
+    def trained(self, data: Trained) -> "Person":
+        """The person after one more training."""
+        one = Training(data.task, None if data.until is None else instant(data.until))
+        return replace(self, trainings=(*self.trainings, one))
+
+    def delegated(self, data: Delegated) -> "Person":
+        """The person after one more delegation.
+
+        Raises RefusedError when no training for the task covers the whole of it.
+        """
+        starts, ends = instant(data.starts), None if data.ends is None else instant(data.ends)
+        fitting = [one for one in self.trainings if one.task == data.task]
+        if not fitting:
+            raise RefusedError(f"{self.user} is not trained for {data.task}: send identity.trained first")
+        if not any(one.until is None or (ends is not None and ends <= one.until) for one in fitting):
+            raise RefusedError(f"{self.user}'s training for {data.task} ends before the delegation would")
+        return replace(self, delegations=(*self.delegations, Delegation(data.task, data.site, starts, ends)))
+
+    def undelegated(self, task: Task, site: str, at: datetime) -> "Person":
+        """The person after a task at a site was taken back.
+
+        Raises RefusedError when it was not delegated.
+        """
+        kept = tuple(one for one in self.delegations if (one.task, one.site) != (task, site))
+        live = [one for one in self.delegations if one not in kept and (one.ends is None or at < one.ends)]
+        if not live:
+            raise RefusedError(f"{task} at site {site} is not delegated to {self.user}")
+        return replace(self, delegations=kept)
 
 
 def founders(opened: Opened) -> list[Identity]:
@@ -36,17 +126,103 @@ def founders(opened: Opened) -> list[Identity]:
     ]
 
 
-def granted(data: Granted, by: Identity, known: Identity | None, index: LogIndex) -> Identity:
-    """The identity a grant makes.
+def granted(
+    data: GrantedToKey, by: Identity, known: Identity | None, person: Person | None, index: LogIndex
+) -> Identity:
+    """The identity a grant makes. ``known`` has the key already, ``person`` the user id.
 
-    Raises RefusedError when the key is taken, or the granter gives what is not theirs to give.
+    Raises RefusedError when the key or the user id is taken, or the granter gives what is not theirs to give.
     """
     public = base64.b64decode(data.public_key)
     if known is not None:
         raise RefusedError(f"the key {known.key} was already granted by entry {known.granted}")
-    if "administrator" in data.roles and "root" not in by.roles:
-        raise RefusedError("only the root key may grant the role administrator")
-    return Identity(key_id(public), public, data.holder, SourceId(data.source), frozenset(data.roles), index)
+    if person is not None:
+        raise RefusedError(
+            f"the user id {person.user} was given before and is never given again: use identity.changed or "
+            "identity.key_replaced for the same person, another id for another"
+        )
+    _check_rights(frozenset(data.roles), by)
+    source = SourceId(data.source)
+    made = Identity(key_id(public), public, data.holder, source, frozenset(data.roles), index, sites=_own(source))
+    if not isinstance(data, Granted):
+        return made
+    return replace(
+        made,
+        user=data.user,
+        sites=made.sites if data.sites is None else frozenset(data.sites),
+        until=None if data.until is None else instant(data.until),
+        broker=data.broker_key,
+    )
+
+
+def changed(data: Changed, by: Identity, known: Identity | None) -> Identity:
+    """An identity with other rights.
+
+    Raises RefusedError when there is none to change, the new rights do not fit it, or they are not the changer's to
+    give or take.
+    """
+    old = active(data.key, known)
+    _check_ours(old, by, "changed")
+    _check_rights(frozenset(data.roles), by)
+    try:
+        check_roles(old.source, old.user, data.roles)
+    except ValueError as error:
+        raise RefusedError(f"data: {error}") from None
+    return replace(
+        old,
+        roles=frozenset(data.roles),
+        sites=_own(old.source) if data.sites is None else frozenset(data.sites),
+        until=None if data.until is None else instant(data.until),
+        broker=data.broker_key,
+    )
+
+
+def replaced(
+    data: KeyReplaced, by: Identity, known: Identity | None, taken: Identity | None, index: LogIndex
+) -> tuple[Identity, Identity]:
+    """An identity's old key, revoked, and its new one.
+
+    Raises RefusedError when the new key was ever anybody's, or the old one is not the replacer's to end.
+    """
+    old = active(data.key, known)
+    _check_ours(old, by, "replaced")
+    if taken is not None:
+        raise RefusedError(f"the key {taken.key} was already granted by entry {taken.granted}")
+    public = base64.b64decode(data.public_key)
+    new = replace(
+        old,
+        key=key_id(public),
+        public=public,
+        granted=index,
+        suspended=None,
+        until=None if data.until is None else instant(data.until),
+        broker=data.broker_key,
+    )
+    return replace(old, revoked=index), new
+
+
+def suspended(key: KeyId, by: Identity, known: Identity | None, index: LogIndex) -> Identity:
+    """An identity that may not speak for now.
+
+    Raises RefusedError when it is suspended already, not active, or not the suspender's to touch.
+    """
+    old = active(key, known)
+    _check_ours(old, by, "suspended")
+    if old.suspended is not None:
+        raise RefusedError(f"the key {key} is already suspended, by entry {old.suspended}")
+    return replace(old, suspended=index)
+
+
+def reinstated(key: KeyId, by: Identity, known: Identity | None) -> Identity:
+    """An identity that may speak again.
+
+    Raises RefusedError when it is not suspended, not active, or not the reinstater's to touch.
+    """
+    old = active(key, known)
+    _check_ours(old, by, "reinstated")
+    if old.suspended is None:
+        raise RefusedError(f"the key {key} is not suspended")
+    return replace(old, suspended=None)
 
 
 def rotated(data: KeyRotated, known: Iterable[Identity], index: LogIndex) -> tuple[Identity, Identity]:
@@ -77,3 +253,31 @@ def check_revocation(data: Revoked, by: Identity, known: Identity | None) -> Ide
     if "administrator" in known.roles and "root" not in by.roles:
         raise RefusedError("only the root key may revoke an administrator")
     return known
+
+
+def active(key: str, known: Identity | None) -> Identity:
+    """The identity of a key that was granted and not revoked.
+
+    Raises RefusedError when there is none.
+    """
+    if known is None or known.revoked is not None:
+        raise RefusedError(f"there is no active key {key}")
+    return known
+
+
+def _own(source: SourceId) -> frozenset[str] | None:
+    """The sites of an identity that names none: a site's own, else every one."""
+    kind, _, name = source.partition("/")
+    return frozenset({name}) if kind == "site" else None
+
+
+def _check_rights(roles: frozenset[Role], by: Identity) -> None:
+    if "administrator" in roles and "root" not in by.roles:
+        raise RefusedError("only the root key may grant the role administrator")
+
+
+def _check_ours(old: Identity, by: Identity, verb: str) -> None:
+    if old.roles & {"root", "log"}:
+        raise RefusedError(f"the root key and the log's key cannot be {verb}")
+    if "administrator" in old.roles and "root" not in by.roles:
+        raise RefusedError(f"an administrator is {verb} by the root key alone")

@@ -131,6 +131,11 @@ def _checked_moment(text: str) -> str:
     return text
 
 
+def _checked_instant(text: str) -> str:
+    instant(text)
+    return text
+
+
 def _checked_calendar_day(text: str) -> str:
     if _DAY.fullmatch(text) is None:  # fromisoformat alone would take 2026-W10-3
         raise ValueError("must be a whole date, like 2026-03-04")
@@ -155,3 +160,6 @@ Day = Annotated[str, AfterValidator(_checked_day)]
 
 CalendarDay = Annotated[str, AfterValidator(_checked_calendar_day)]
 """A whole calendar date that follows from what was stated; a time zone may move it past the years allowed there."""
+
+Instant = Annotated[str, AfterValidator(_checked_instant)]
+"""An RFC 3339 time with an offset, kept as its source wrote it."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from services.audit.notary import Notary
+from services.cli.installation import granted, user_of
 from services.cli.study import (
     INVESTIGATORS,
     Act,
@@ -90,13 +91,10 @@ class InProcess:
         draft = Draft(source=ROOT_SOURCE, type=type_, time=stamp(self.now), data=data)
         return self.post([draft], intake=intake)
 
-    def grant(self, source: SourceId, role: Role) -> None:
+    def grant(self, source: SourceId, role: Role, holder: str = "") -> None:
         """Grant a source's key for a role."""
-        public = base64.b64encode(seeded_key(f"{source} {role}").public).decode()
-        self.root(
-            "identity.granted",
-            {"public_key": public, "holder": f"{role} of {source}", "source": source, "roles": [role]},
-        )
+        key = seeded_key(f"{source} {role}")
+        self.root("identity.granted", granted(key, source, role, holder or f"{role} of {source}"))
 
     def post(self, drafts: Iterable[Draft], *, intake: int | None = None) -> list[Entry]:
         """Post drafts as their sources, in one batch; then whatever the decider makes of them."""
@@ -133,9 +131,9 @@ class InProcess:
 
     def play(self, days: Iterable[Day]) -> None:
         """Play a study's days."""
-        for source in (f"site/{site}" for site in INVESTIGATORS):
-            self.grant(SourceId(source), "site_system")
-            self.grant(SourceId(source), "investigator")
+        for site, name in INVESTIGATORS.items():
+            self.grant(SourceId(f"site/{site}"), "site_system")
+            self.grant(SourceId(f"site/{site}"), "investigator", name)
         self.grant(SourceId(MEDICAL_MONITOR), "medical_monitor")
         self.grant(SourceId(COMMITTEE), "cohort_committee")
         for day in days:
@@ -194,6 +192,8 @@ class InProcess:
             data = {
                 "meaning": "eligibility",
                 "name": INVESTIGATORS[act.site],
+                "user": user_of(SourceId(f"site/{act.site}"), "investigator"),
+                "role": "investigator",
                 "records": [{"index": decision.entry, "leaf": decision.leaf}],
             }
             self.post([self._draft(act.site, act.participant, "record.signed", data)])

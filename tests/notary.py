@@ -12,6 +12,7 @@ from services.audit.admission import arrival_of
 from services.audit.notary import Notary, Sealed
 from services.audit.register import Counter
 from services.audit.verify import Report, Verifier
+from services.cli.installation import user_of
 from shared.entry import Arrival, Entry
 from shared.envelope import write_envelope
 from shared.moments import instant, stamp
@@ -56,7 +57,20 @@ def text_key(key: SigningKey) -> str:
 
 def grant(key: SigningKey, source: str, *roles: str) -> dict[str, Any]:
     """The data of an identity.granted event."""
-    return {"public_key": text_key(key), "holder": f"holder of {source}", "source": source, "roles": list(roles)}
+    data = {"public_key": text_key(key), "holder": f"holder of {source}", "source": source, "roles": list(roles)}
+    user = next(filter(None, (user_of(SourceId(source), role) for role in roles)), None)  # type: ignore[arg-type]
+    return data if user is None else data | {"user": user}
+
+
+def signature(entry: Entry, **changes: Any) -> dict[str, Any]:
+    """The data of the investigator's signature over an entry."""
+    return {
+        "meaning": "eligibility",
+        "name": "holder of site/701",
+        "user": "investigator.701",
+        "role": "investigator",
+        "records": [{"index": entry.index, "leaf": entry.leaf.hex()}],
+    } | changes
 
 
 def opened(clock: str = "system", tick_seconds: int = 900) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from services.cli.installation import user_of
 from services.screening.participant import Participant
 from shared.drafts import Draft
 from shared.entry import Entry
@@ -17,6 +18,11 @@ from tests.study import DAY, DOCUMENT, Study, eligible, sealed
 SITE = SourceId("site/701")
 PERSON = "701-001"
 START = instant("2026-03-02T04:00:00Z")  # noon at the site, two days before the planned infusion
+SIGNER = {
+    "name": f"investigator of {SITE}",
+    "user": user_of(SITE, "investigator"),
+    "role": "investigator",
+}
 PLAN = {"first": DAY.isoformat()}
 AT = "2026-03-04T10:00:00+08:00"
 
@@ -45,7 +51,7 @@ class Site(InProcess):
         decision = self.person.decision
         assert decision is not None
         records = [{"index": decision.entry, "leaf": decision.leaf}]
-        return self.say("record.signed", {"meaning": "eligibility", "name": "L", "records": records, **more})
+        return self.say("record.signed", {**SIGNER, "meaning": "eligibility", "records": records, **more})
 
     def enrol(self, level: str = "DL1") -> list[Entry]:
         """Ask for a place."""

@@ -4,27 +4,28 @@ Pure, so that ``trail verify`` reaches every ruling again from the sealed bytes.
 part of the format: the first one that fails is the sealed reason.
 """
 
-import base64
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
+from services.audit.effects import take
 from services.audit.register import Counter, Register
+from services.audit.rights import active_identity, check_delegation, check_role, check_scope, named_site, site_of
+from services.audit.signature_rules import check_signature
 from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_bytes
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
-from shared.events.log import ClockMoved, Granted, IntakeLost, KeyRotated, Opened, ProtocolAdopted, Revoked, Ticked
+from shared.events.log import Opened, Ticked
 from shared.events.safety import SafetyRetracted
-from shared.events.screening import RecordSigned, Registered, Retracted
-from shared.identities import ROOT_SOURCE, Identity, check_revocation, founders, granted, rotated
-from shared.moments import instant, stamp
-from shared.words import KeyId, LogIndex, RefusedError, SourceId
+from shared.events.screening import Registered, Retracted
+from shared.events.signatures import PersonSigned, RecordSigned
+from shared.identities import ROOT_SOURCE, Identity, founders
+from shared.moments import stamp
+from shared.words import LogIndex, RefusedError, SourceId
 
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
-MAX_TICKS_AT_ONCE: Final = 2000
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _REASON_LIMIT: Final = 500
 
@@ -43,6 +44,9 @@ class History(Protocol):
 
     def leaf(self, index: int) -> str | None:
         """The leaf hash (hex) of an entry; None beyond the end."""
+
+    def at(self, index: int) -> Entry | None:
+        """An entry; None beyond the end."""
 
 
 class Reading(NamedTuple):
@@ -160,7 +164,7 @@ def _rule(
         return Ruling(reading.refusal)
     try:
         event = _route(register, reading, envelope)
-        identity = _signer(register, reading, envelope, event, index, signature_holds)
+        identity = _signer(register, reading, envelope, event, index, sealed_at, signature_holds)
     except RefusedError as error:
         return Ruling(str(error), envelope)
     # From here on the source itself has spoken, so its sequence number counts even if the event is refused.
@@ -174,7 +178,7 @@ def _rule(
     gap = (counter.last + 1, envelope.sequence - 1) if envelope.sequence > counter.last + 1 else None
     try:
         data = _content(register, reading, envelope, event, identity, sealed_at, history)
-        _take(register, envelope, data, identity, index)
+        take(register, envelope, data, identity, index, sealed_at, reading.format)
     except RefusedError as error:
         return Ruling(str(error), envelope, counted=True, gap=gap)
     return Ruling("", envelope, data, counted=True, gap=gap)
@@ -199,6 +203,7 @@ def _signer(
     envelope: Envelope,
     event: EventType,
     index: LogIndex,
+    sealed_at: datetime,
     signature_holds: SignatureCheck,
 ) -> Identity:
     """The identity whose signature holds and whose role allows this event type here."""
@@ -210,22 +215,14 @@ def _signer(
     if index == 0:
         for founder in founders(_genesis(envelope, event)):
             register.accept(founder)
-    identity = register.identities.get(KeyId(arrival.key))
-    if identity is None:
-        raise RefusedError(f"the key {arrival.key} has not been granted in this log")
-    if identity.revoked is not None:
-        raise RefusedError(f"the key {arrival.key} was revoked by entry {identity.revoked}")
+    identity = active_identity(register, arrival.key, sealed_at)
     if not signature_holds(identity.public, signature, arrival.payload):
         raise RefusedError(f"the signature is not that of key {arrival.key} over these bytes")
     if identity.source != envelope.source:
         raise RefusedError(f"the key {arrival.key} speaks for {identity.source}, not for {envelope.source}")
     if ("log" in identity.roles) != (arrival.intake == 0) and index != 0:
         raise RefusedError("the log's own statements do not come through the intake")
-    if not identity.roles & event.roles:
-        raise RefusedError(
-            f"{short_type(event.name)} may be submitted by {' or '.join(sorted(event.roles))}, "
-            f"not by {' and '.join(sorted(identity.roles))}"
-        )
+    check_role(identity, event, reading.format)
     return identity
 
 
@@ -255,20 +252,38 @@ def _content(
     earlier = history.admitted(envelope.source, envelope.id)
     if earlier is not None:
         raise RefusedError(f"the id {envelope.id} was already used by entry {earlier.index}")
-    if event.about_participant:
-        _check_participant(register, envelope, data, identity)
-    elif envelope.subject is not None:
+    if envelope.subject is None and event.may_be_about_the_trial(reading.format):
+        _check_site(register, event, data, identity, sealed_at, reading.format)
+    elif not event.about_participant:
         raise RefusedError(f"{short_type(event.name)} is not about a participant: leave subject out")
+    else:
+        _check_participant(register, reading, envelope, event, data, identity, sealed_at)
     if isinstance(data, SiteData) and data.corrects is not None:
         _check_correction(reading, envelope, data, identity, history)
     if isinstance(data, RecordSigned):
-        for record in data.records:
-            if history.leaf(record.index) != record.leaf:
-                raise RefusedError(f"data.records: entry {record.index} does not have leaf hash {record.leaf}")
+        check_signature(register, envelope, data, identity, sealed_at, history)
     return data
 
 
-def _check_participant(register: Register, envelope: Envelope, data: Data, identity: Identity) -> None:
+def _check_site(
+    register: Register, event: EventType, data: Data, identity: Identity, sealed_at: datetime, format_: int
+) -> None:
+    """An event that names a site is that site's, or of somebody who may act there."""
+    site = named_site(data)
+    if site is not None:
+        check_scope(identity, site)
+        check_delegation(register, identity, event, site, sealed_at, format_)
+
+
+def _check_participant(
+    register: Register,
+    reading: Reading,
+    envelope: Envelope,
+    event: EventType,
+    data: Data,
+    identity: Identity,
+    sealed_at: datetime,
+) -> None:
     participant = envelope.subject
     if participant is None or not is_token(participant):
         raise RefusedError("subject must name the participant this event is about")
@@ -276,10 +291,22 @@ def _check_participant(register: Register, envelope: Envelope, data: Data, ident
     if isinstance(data, Registered) and data.corrects is None:
         if home is not None:
             raise RefusedError(f"participant {participant} was already registered, by {home}")
+        if reading.format > 3:
+            _check_registrar(identity)
     elif home is None:
         raise RefusedError(f"participant {participant} is not known: send screening.registered first")
-    elif identity.source.startswith("site/") and home != identity.source:
+    elif identity.source.startswith("site/") and not identity.may_act_at(home.partition("/")[2]):
         raise RefusedError(f"participant {participant} belongs to another site")
+    site = site_of(register, participant) or envelope.source.partition("/")[2]
+    check_scope(identity, site)
+    check_delegation(register, identity, event, site, sealed_at, reading.format)
+
+
+def _check_registrar(identity: Identity) -> None:
+    """A participant's site is the source that registers it, so that source must be a site's own."""
+    own = identity.source.partition("/")[2]
+    if identity.sites is not None and own not in identity.sites:
+        raise RefusedError(f"{identity.source} is a person's source: a participant is registered by the site's own")
 
 
 def _check_correction(
@@ -292,6 +319,8 @@ def _check_correction(
     old = read_envelope(entry.body)
     if old.subject != envelope.subject:
         raise RefusedError(f"data.corrects: event {data.corrects} is about another participant")
+    if isinstance(data, PersonSigned):
+        raise RefusedError("data.corrects: a signature is not corrected: take it back, and sign again")
     if isinstance(data, Retracted):
         if reading.format > 2 and issubclass(CATALOGUE[old.type].model, Retracted):
             raise RefusedError("data.corrects: a retraction is not taken back: say again what it took back")
@@ -299,8 +328,11 @@ def _check_correction(
             raise RefusedError(f"data.corrects: a {short_type(old.type)} is taken back by screening.retracted")
         if short_type(old.type) == "screening.registered":
             raise RefusedError("data.corrects: a screening.registered event cannot be retracted")
+        signer = old.data.get("user") if short_type(old.type) == "record.signed" else None
+        if signer is not None and signer != identity.user:
+            raise RefusedError(f"data.corrects: only {signer} may take back their own signature")
         # What an investigator answers for in person, a coordinator's key cannot take back.
-        roles = CATALOGUE[old.type].roles
+        roles = CATALOGUE[old.type].roles_at(reading.format)
         if "site_system" not in roles and not identity.roles & roles:
             raise RefusedError(
                 f"data.corrects: only {' or '.join(sorted(roles))} may retract a {short_type(old.type)}"
@@ -309,53 +341,3 @@ def _check_correction(
         raise RefusedError(
             f"data.corrects: event {data.corrects} is a {short_type(old.type)}, not a {short_type(envelope.type)}"
         )
-
-
-def _take(register: Register, envelope: Envelope, data: Data, identity: Identity, index: LogIndex) -> None:
-    """Let an admitted event change what admission knows. Raises RefusedError before it changes anything."""
-    match data:
-        case Opened():
-            if index != 0:
-                raise RefusedError("the log is already open")
-            register.opened = data
-            register.touched.add(("log", ""))
-        case Granted():
-            known = register.identities.get(_granted_key(data))
-            register.accept(granted(data, identity, known, index))
-        case Revoked():
-            known = register.identities.get(KeyId(data.key))
-            register.accept(replace(check_revocation(data, identity, known), revoked=index))
-        case KeyRotated():
-            for changed in rotated(data, register.identities.values(), index):
-                register.accept(changed)
-        case ClockMoved():
-            _check_clock(register, data)
-            register.clock = instant(data.to)
-            register.touched.add(("log", ""))
-        case IntakeLost():
-            register.intake = data.last_missing
-            register.touched.add(("log", ""))
-        case ProtocolAdopted():
-            if hashlib.sha256(data.document.encode()).hexdigest() != data.digest:
-                raise RefusedError("data.digest is not the SHA-256 of data.document")
-        case Registered() if envelope.subject is not None and data.corrects is None:
-            register.participants[envelope.subject] = envelope.source
-            register.touched.add(("participant", envelope.subject))
-        case _:
-            pass
-
-
-def _check_clock(register: Register, data: ClockMoved) -> None:
-    assert register.opened is not None
-    assert register.clock is not None
-    if register.opened.clock != "simulated":
-        raise RefusedError("this log keeps real time; only a simulated log's clock can be moved")
-    ahead = (instant(data.to) - register.clock).total_seconds()
-    if ahead <= 0:
-        raise RefusedError(f"the clock stands at {stamp(register.clock)} and moves only forward")
-    if ahead / register.opened.tick_seconds > MAX_TICKS_AT_ONCE:
-        raise RefusedError(f"the clock moves by at most {MAX_TICKS_AT_ONCE} ticks at once")
-
-
-def _granted_key(data: Granted) -> KeyId:
-    return KeyId(hashlib.sha256(base64.b64decode(data.public_key)).hexdigest()[:32])

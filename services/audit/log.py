@@ -26,7 +26,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from services.audit.admission import Reading, kept_body, ref_of
-from services.audit.register import Register, read_register, register_rows
+from services.audit.register import Register
+from services.audit.register_rows import read_register, register_rows
 from services.audit.sealing import Batch, Tail
 from services.audit.subtrees import Subtrees, subtrees_table
 from services.audit.tiles import WIDTH, Edge
@@ -291,6 +292,12 @@ class LogHistory:
         with self._log.engine.connect() as connection:
             raw = connection.execute(_ONE, {"idx": index}).scalar()
         return None if raw is None else leaf_hash(raw).hex()
+
+    def at(self, index: int) -> Entry | None:
+        """See History."""
+        with self._log.engine.connect() as connection:
+            raw = connection.execute(_ONE, {"idx": index}).scalar()
+        return None if raw is None else read_entry(raw)
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:

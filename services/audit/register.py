@@ -1,16 +1,14 @@
 """What admission remembers: a fold over the log, saved beside it so that a start needs no replay."""
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from shared.events.log import Opened
-from shared.identities import Identity
+from shared.identities import Identity, Person
 from shared.log_keys import LogKeys
-from shared.moments import instant, stamp
-from shared.words import EvidenceError, KeyId, ParticipantId, SourceId
+from shared.words import EvidenceError, KeyId, LogIndex, ParticipantId, SourceId
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +36,26 @@ class Counter:
         return Counter(self.last, tuple(rest))
 
 
+@dataclass(frozen=True, slots=True)
+class ProtocolVersion:
+    """A version of the protocol: the entry that brought it, and who has signed it so far, by user id."""
+
+    entry: LogIndex
+    signed_by: tuple[str, ...] = ()
+
+
+Kind = Literal["source", "participant", "identity", "person", "protocol", "log"]
+
+
 @dataclass(slots=True)
 class Register:
     """Everything admission remembers of one log.
 
     ``clock`` is a simulated log's present; ``ticked`` when time was last sealed for its own sake; ``intake``
     the last INTAKE sequence that was dealt with; ``signed`` the size of the last checkpoint signed before.
+    ``protocols`` are the versions by digest, each with the entry that brought it and the user ids of who signed it.
     ``touched`` collects what changed since it was last cleared: ("source", id), ("participant", code),
-    ("identity", key), ("log", "").
+    ("identity", key), ("person", user id), ("protocol", digest), ("log", "").
     """
 
     trial: str
@@ -57,7 +67,9 @@ class Register:
     identities: dict[KeyId, Identity] = field(default_factory=dict)
     sources: dict[SourceId, Counter] = field(default_factory=dict)
     participants: dict[ParticipantId, SourceId] = field(default_factory=dict)
-    touched: set[tuple[Literal["source", "participant", "identity", "log"], str]] = field(default_factory=set)
+    people: dict[str, Person] = field(default_factory=dict)
+    protocols: dict[str, ProtocolVersion] = field(default_factory=dict)
+    touched: set[tuple[Kind, str]] = field(default_factory=set)
 
     def copy(self) -> "Register":
         """A register to change, with nothing touched yet; this one stays as it is."""
@@ -66,6 +78,8 @@ class Register:
             identities=dict(self.identities),
             sources=dict(self.sources),
             participants=dict(self.participants),
+            people=dict(self.people),
+            protocols=dict(self.protocols),
             touched=set(),
         )
 
@@ -90,70 +104,16 @@ class Register:
         """Add or replace an identity."""
         self.identities[identity.key] = identity
         self.touched.add(("identity", identity.key))
+        if identity.user is not None and identity.revoked is None:
+            known = self.people.get(identity.user, Person(identity.user, identity.key))
+            self.remember(replace(known, key=identity.key))
 
+    def remember(self, person: Person) -> None:
+        """Add or replace a person."""
+        self.people[person.user] = person
+        self.touched.add(("person", person.user))
 
-def register_rows(register: Register) -> dict[str, Any]:
-    """What changed since the last call, as JSON values by key, for the notary's own tables."""
-    rows: dict[str, Any] = {}
-    for kind, name in sorted(register.touched):
-        match kind:
-            case "source":
-                counter = register.sources[SourceId(name)]
-                rows[f"source:{name}"] = {"last": counter.last, "missing": [list(gap) for gap in counter.missing]}
-            case "participant":
-                rows[f"participant:{name}"] = register.participants[ParticipantId(name)]
-            case "identity":
-                identity = register.identities[KeyId(name)]
-                rows[f"identity:{name}"] = {
-                    "public": base64.b64encode(identity.public).decode(),
-                    "holder": identity.holder,
-                    "source": identity.source,
-                    "roles": sorted(identity.roles),
-                    "granted": identity.granted,
-                    "revoked": identity.revoked,
-                }
-            case "log":
-                assert register.opened is not None
-                assert register.clock is not None
-                assert register.ticked is not None
-                rows["log"] = {
-                    "trial": register.trial,
-                    "opened": register.opened.model_dump(mode="json"),
-                    "clock": stamp(register.clock),
-                    "ticked": stamp(register.ticked),
-                    "intake": register.intake,
-                    "signed": register.signed,
-                }
-    register.touched.clear()
-    return rows
-
-
-def read_register(trial: str, rows: Mapping[str, Any]) -> Register:
-    """Build the register back from its saved rows."""
-    register = Register(trial)
-    for key, value in rows.items():
-        kind, _, name = key.partition(":")
-        match kind:
-            case "source":
-                missing = tuple((low, high) for low, high in value["missing"])
-                register.sources[SourceId(name)] = Counter(value["last"], missing)
-            case "participant":
-                register.participants[ParticipantId(name)] = SourceId(value)
-            case "identity":
-                register.identities[KeyId(name)] = Identity(
-                    key=KeyId(name),
-                    public=base64.b64decode(value["public"]),
-                    holder=value["holder"],
-                    source=SourceId(value["source"]),
-                    roles=frozenset(value["roles"]),
-                    granted=value["granted"],
-                    revoked=value["revoked"],
-                )
-            case "log":
-                register.trial = value["trial"]
-                register.opened = Opened.model_validate(value["opened"])
-                register.clock = instant(value["clock"])
-                register.ticked = instant(value["ticked"])
-                register.intake = value["intake"]
-                register.signed = value.get("signed", 0)
-    return register
+    def keep_protocol(self, digest: str, version: ProtocolVersion) -> None:
+        """Add or replace a version of the protocol."""
+        self.protocols[digest] = version
+        self.touched.add(("protocol", digest))

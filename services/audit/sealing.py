@@ -71,6 +71,12 @@ class _Overlay:
             return self._base.leaf(index)
         return self._batch.entries[at].leaf.hex() if at < len(self._batch.entries) else None
 
+    def at(self, index: int) -> Entry | None:
+        at = index - self._batch.before.size
+        if at < 0:
+            return self._base.at(index)
+        return self._batch.entries[at] if at < len(self._batch.entries) else None
+
 
 class Sealing:
     """Seals one batch; made anew for each, on a register of its own, so that a failed batch leaves nothing."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from services.audit.admission import Reading, SignatureCheck, digest_ref, read_arrival, rule, too_large
 from services.audit.log import Row
-from services.audit.register import Register, register_rows
+from services.audit.register import Register
+from services.audit.register_rows import complete_rows, register_rows
 from services.audit.sealing import ticks_between
 from services.audit.signatures import SignatureChecker
 from shared.checkpoint import open_checkpoint
@@ -86,6 +87,9 @@ class _Past:
 
     def leaf(self, index: int) -> str | None:
         return leaf_hash(self._entry_at(index)).hex() if index < self.size else None
+
+    def at(self, index: int) -> Entry | None:
+        return read_entry(self._entry_at(index)) if index < self.size else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,9 +317,11 @@ class Verifier:
             {("source", name) for name in register.sources}
             | {("participant", name) for name in register.participants}
             | {("identity", name) for name in register.identities}
+            | {("person", name) for name in register.people}
+            | {("protocol", name) for name in register.protocols}
             | {("log", "")}
         )
-        rebuilt = register_rows(register)
+        rebuilt, saved = register_rows(register), complete_rows(saved)
         for moved in ("intake", "signed"):  # by repeats, and by signing: neither adds an entry
             rebuilt["log"][moved] = saved.get("log", {}).get(moved)
         for key in sorted(rebuilt.keys() | saved.keys()):

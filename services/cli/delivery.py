@@ -1,7 +1,7 @@
 """From drafts to receipts: keys, outboxes and couriers for the sources on this machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -43,13 +43,18 @@ class Post:
             self._keys[name] = self.home.key(name)
         return self._keys[name]
 
-    def missing_grants(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Make the keys that these drafts need and this machine lacks, and draft the root's grants of them."""
+    def missing_grants(self, drafts: Sequence[Draft], investigators: Mapping[str, str] = {}) -> list[Draft]:
+        """Make the keys that these drafts need and this machine lacks, and draft the root's grants of them.
+
+        ``investigators``: their names by source, where they are known.
+        """
         grants = []
         for source, role in sorted({(draft.source, draft.signing_role) for draft in drafts}):
             source_id = SourceId(source)
             if not self.home.has_key(source_id, role):
                 holder = f"{HOLDERS.get(role, role)} of {source}"
+                if role == "investigator":
+                    holder = investigators.get(source, holder)
                 time = min(draft.time for draft in drafts if draft.source == source)
                 grants.append(self.home.grant(source_id, role, holder, time))
         return grants

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from services.audit.log import Log
 from services.cli.delivery import Line, settled
-from services.cli.installation import Installation
+from services.cli.installation import Installation, user_of
 from services.cli.study import (
     INVESTIGATORS,
     Act,
@@ -66,13 +66,14 @@ class Player:
         spoken = (act for day in days for act in day.acts if isinstance(act, Post | PostBroken | DecideCohort))
         drafts = [act.draft for act in spoken]
         investigators = [
-            Draft(source=f"site/{site}", type="record.signed", time=stamp(days[0].at), data={})
+            Draft(source=f"site/{site}", type="screening.judged", time=stamp(days[0].at), data={})
             for site in INVESTIGATORS
         ]
         started = stamp(days[0].at)
+        names = {f"site/{site}": name for site, name in INVESTIGATORS.items()}
         grants = [
             draft.model_copy(update={"time": started})
-            for draft in self.line.post.missing_grants(drafts + investigators)
+            for draft in self.line.post.missing_grants(drafts + investigators, names)
         ]
         self.line.post.put(grants)
         await self._deliver([ROOT_SOURCE])
@@ -130,6 +131,8 @@ class Player:
             data={
                 "meaning": "eligibility",
                 "name": INVESTIGATORS[act.site],
+                "user": user_of(SourceId(f"site/{act.site}"), "investigator"),
+                "role": "investigator",
                 "records": [{"index": entry.index, "leaf": entry.leaf.hex()}],
             },
         )

@@ -30,7 +30,7 @@ from shared.broker import Topology
 from shared.drafts import Draft
 from shared.entry import Arrival
 from shared.events import Role
-from shared.events.log import KIND_OF_ROLE
+from shared.events.identity import KINDS_OF_ROLE, SYSTEM_ROLES
 from shared.identities import ROOT_SOURCE
 from shared.log_keys import LogKeys
 from shared.moments import stamp
@@ -308,7 +308,7 @@ class Installation:
 
         Raises TrailError when the role does not go with the source, or the key is there already.
         """
-        if KIND_OF_ROLE.get(role) != source.partition("/")[0]:
+        if source.partition("/")[0] not in KINDS_OF_ROLE.get(role, ()):
             raise TrailError(f"a key with role {role} cannot speak for {source}")
         made = key or SigningKey.generate()
         made.save(self.directory / "keys" / f"{self.key_name(source, role)}.pem")
@@ -331,9 +331,18 @@ def trial_file(name: str) -> str:
 
 def granted(key: SigningKey, source: SourceId, role: Role, holder: str) -> dict[str, object]:
     """The data of an identity.granted event."""
-    return {
+    grant: dict[str, object] = {
         "public_key": base64.b64encode(key.public).decode(),
         "holder": holder,
         "source": source,
         "roles": [role],
     }
+    user = user_of(source, role)
+    return grant if user is None else grant | {"user": user}
+
+
+def user_of(source: SourceId, role: Role) -> str | None:
+    """The user id of whoever speaks for a source in a role, where nobody gave one; None for a system."""
+    if role in SYSTEM_ROLES or role == "sponsor":
+        return None
+    return f"{role}.{source.partition('/')[2]}".lower()[:32]

@@ -12,7 +12,7 @@ from shared.decider import Decider, Machine, read_event
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
 from shared.events import short_type
-from shared.events.log import Granted
+from shared.events.identity import GrantedToKey
 from shared.moments import instant
 from shared.protocol.model import load_protocol, protocol_digest
 from shared.words import TrailError
@@ -167,7 +167,7 @@ def _grants(entry: Entry, decider: Decider) -> bool:
     if not entry.header.subject.endswith(".identity.granted"):
         return False
     event = read_event(entry)
-    return event is not None and isinstance(event.data, Granted) and event.data.source == decider.source
+    return event is not None and isinstance(event.data, GrantedToKey) and event.data.source == decider.source
 
 
 def _compare(result: Replay, entry: Entry, recorded: Envelope, expected: bytes | None) -> None:

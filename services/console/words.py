@@ -2,7 +2,7 @@
 
 from services.console.safety_words import ruled_on_safety, said_of_safety
 from shared.decider import SealedEvent
-from shared.events import SiteData, decisions, log, screening
+from shared.events import SiteData, decisions, identity, log, screening, signatures
 from shared.protocol.items import items
 
 
@@ -58,7 +58,7 @@ def _said(data: object) -> str | None:  # noqa: PLR0912 - one line an event type
             text = "an earlier record was retracted"
         case screening.Infused():
             text = f"infusion {data.number} at {data.dose_level}, {data.at}"
-        case screening.RecordSigned():
+        case signatures.RecordSigned():
             signed = ", ".join(str(record.index) for record in data.records)
             text = f"{data.name} signed entry {signed}, meaning: {data.meaning}"
         case _:
@@ -79,7 +79,7 @@ def _ruled(data: object) -> str | None:
             return f"no place: {'; '.join(data.reasons)}"
         case decisions.DeviationRaised():
             return f"protocol deviation {data.rule}: {data.text}"
-        case log.Granted():
+        case identity.GrantedToKey():
             return f"key granted to {data.holder} ({data.source}, {', '.join(data.roles)})"
         case log.GapDetected():
             return f"{data.source} skipped its numbers {data.first_missing} to {data.last_missing}"

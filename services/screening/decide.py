@@ -17,7 +17,8 @@ from shared.events import Data
 from shared.events.decisions import Decided
 from shared.events.log import ProtocolAdopted
 from shared.events.safety_decisions import SlotsDecided
-from shared.events.screening import Infused, RecordSigned, Retracted
+from shared.events.screening import Infused, Retracted
+from shared.events.signatures import RecordSigned
 from shared.protocol.model import load_protocol
 from shared.words import ParticipantId, SourceId, TrailError
 
@@ -113,7 +114,7 @@ class ScreeningDecider:
         match event.data:
             case Decided() as own:
                 participant = _sealed(participant, own, event)
-            case RecordSigned() as signature:
+            case RecordSigned() as signature if signature.meaning == "eligibility":
                 participant, decisions = _signed(participant, signature, rules, event)
             case _ if event.type == "screening.enrolment_requested":
                 participant, documents[_TRIAL], draft = enrol(participant, trial, rules, event)

@@ -29,6 +29,12 @@ Role = Literal[
     "safety",  # the safety service
     "medical_monitor",  # the sponsor's physician who assesses adverse events and reports them
     "cohort_committee",  # who decides on dose levels, on the engine's recommendation
+    "coordinator",  # a person who records data at a site, as an investigator has delegated it
+    "sub_investigator",  # a physician at a site who acts as an investigator has delegated it
+    "safety_physician",  # the sponsor's physician who assesses and reports adverse events
+    "monitor",  # the sponsor's monitor (CRA), who reviews the audit trail and queries the sites
+    "auditor",  # reads everything, says nothing
+    "inspector",  # an authority's auditor
 ]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from shared.entry import FORMAT_VERSION
 from shared.envelope import TYPE_PREFIX
-from shared.events import decisions, log, safety, safety_decisions, screening
+from shared.events import decisions, identity, log, safety, safety_decisions, screening, signatures
+from shared.events.authority import authority
 from shared.events.base import Data, Role
 from shared.words import RefusedError
 
@@ -37,115 +38,138 @@ _PHRASES = {
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One row of the catalogue. ``roles`` is the authority table of this event type.
+    """One row of the catalogue. ``allowed`` is its row of the authority table: role -> entry format it may from.
 
     ``since`` is the entry format that brought it: to entries of an older format it does not exist. ``older`` are
-    models that entries up to a format are judged by.
+    models that entries up to a format are judged by. From format ``or_trial_since`` on it may be about the trial as
+    a whole instead of a participant.
     """
 
     name: str
     model: type[Data]
-    roles: frozenset[Role]
+    allowed: Mapping[Role, int]
     about_participant: bool
     since: int = 1
+    or_trial_since: int | None = None
     older: tuple[tuple[int, type[Data]], ...] = ()
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles that may submit it now."""
+        return frozenset(self.allowed)
+
+    def roles_at(self, format_: int) -> frozenset[Role]:
+        """The roles that might submit it in an entry of this format."""
+        return frozenset(role for role, since in self.allowed.items() if since <= format_)
 
     def model_at(self, format_: int) -> type[Data]:
         """The model by which an entry of this format is judged."""
         return next((model for last, model in self.older if format_ <= last), self.model)
 
+    def may_be_about_the_trial(self, format_: int) -> bool:
+        """Whether an entry of this format may leave the participant out."""
+        return not self.about_participant or (self.or_trial_since is not None and self.or_trial_since <= format_)
+
 
 def _row(
     name: str,
     model: type[Data],
-    *roles: Role,
+    *,
     participant: bool = True,
     since: int = 1,
+    or_trial_since: int | None = None,
     older: tuple[tuple[int, type[Data]], ...] = (),
 ) -> tuple[str, EventType]:
     full = f"{TYPE_PREFIX}{name}.v1"
-    return full, EventType(full, model, frozenset(roles), participant, since, older)
+    allowed = authority().events[name]
+    return full, EventType(full, model, allowed, participant, since, or_trial_since, older)
 
 
-def _safety(name: str, model: type[Data], *roles: Role, participant: bool = True) -> tuple[str, EventType]:
-    return _row(name, model, *roles, participant=participant, since=3)
-
-
-CATALOGUE: Mapping[str, EventType] = dict(
+CATALOGUE: Final[Mapping[str, EventType]] = dict(
     [
-        _row("log.opened", log.Opened, "root", participant=False),
-        _row("log.ticked", log.Ticked, "log", participant=False),
-        _row("log.gap_detected", log.GapDetected, "log", participant=False),
-        _row("log.intake_lost", log.IntakeLost, "log", participant=False),
-        _row("log.clock_moved", log.ClockMoved, "root", participant=False),
-        _row("log.key_rotated", log.KeyRotated, "root", participant=False, since=2),
-        _row("protocol.adopted", log.ProtocolAdopted, "root", "sponsor", participant=False),
+        _row("log.opened", log.Opened, participant=False),
+        _row("log.ticked", log.Ticked, participant=False),
+        _row("log.gap_detected", log.GapDetected, participant=False),
+        _row("log.intake_lost", log.IntakeLost, participant=False),
+        _row("log.clock_moved", log.ClockMoved, participant=False),
+        _row("log.key_rotated", log.KeyRotated, participant=False, since=2),
+        _row("protocol.adopted", log.ProtocolAdopted, participant=False),
         _row(
             "identity.granted",
-            log.Granted,
-            "root",
-            "administrator",
+            identity.Granted,
             participant=False,
-            older=((2, log.GrantedBeforeSafety),),
+            older=((2, identity.GrantedBeforeSafety), (3, identity.GrantedBeforePersons)),
         ),
-        _row("identity.revoked", log.Revoked, "root", "administrator", participant=False),
-        _row("screening.registered", screening.Registered, "site_system"),
-        _row("screening.consented", screening.Consented, "site_system"),
-        _row("screening.withdrawn", screening.Withdrawn, "site_system"),
-        _row("screening.started", screening.Started, "site_system"),
-        _row("screening.observed", screening.Observed, "site_system"),
-        _row("screening.attested", screening.Attested, "site_system"),
-        _row("screening.history_listed", screening.HistoryListed, "site_system"),
-        _row("screening.condition_recorded", screening.ConditionRecorded, "site_system"),
-        _row("screening.infusion_planned", screening.InfusionPlanned, "site_system"),
-        _row("screening.completed", screening.Completed, "site_system"),
-        _row("screening.screen_failed", screening.ScreenFailed, "site_system"),
-        _row("screening.judged", screening.Judged, "investigator"),
-        _row("screening.enrolment_requested", screening.EnrolmentRequested, "site_system"),
-        _row("screening.retracted", screening.Retracted, "site_system", "investigator"),
-        _row("treatment.infused", screening.Infused, "site_system"),
-        _row("record.signed", screening.RecordSigned, "investigator"),
-        _row("screening.decided", decisions.Decided, "screening"),
-        _row("screening.enrolled", decisions.Enrolled, "screening"),
-        _row("screening.enrolment_refused", decisions.EnrolmentRefused, "screening"),
-        _row("screening.deviation_raised", decisions.DeviationRaised, "screening"),
-        _safety("treatment.arm_assigned", safety.ArmAssigned, "site_system", "sponsor"),
-        _safety("treatment.exposed", safety.Exposed, "site_system"),
-        _safety("safety.event_reported", safety.EventReported, "site_system", "investigator"),
-        _safety("safety.event_updated", safety.EventUpdated, "site_system", "investigator"),
-        _safety("safety.event_resolved", safety.EventResolved, "site_system", "investigator"),
-        _safety("safety.observed", safety.Measured, "site_system"),
-        _safety("safety.crs_assessed", safety.CrsAssessed, "site_system", "investigator"),
-        _safety("safety.icans_assessed", safety.IcansAssessed, "site_system", "investigator"),
-        _safety("safety.gvhd_assessed", safety.GvhdAssessed, "site_system", "investigator"),
-        _safety("safety.died", safety.Died, "site_system", "investigator"),
-        _safety("safety.medication_given", safety.MedicationGiven, "site_system"),
-        _safety("safety.disposition_recorded", safety.DispositionRecorded, "site_system"),
-        _safety("safety.event_assessed", safety.EventAssessed, "medical_monitor"),
-        _safety("safety.reference_adopted", safety.ReferenceAdopted, "medical_monitor", participant=False),
-        _safety("safety.report_sent", safety.ReportSent, "medical_monitor"),
-        _safety("safety.cohort_decided", safety.CohortDecided, "cohort_committee", participant=False),
-        _safety(
-            "safety.retracted",
-            safety.SafetyRetracted,
-            "site_system",
-            "investigator",
-            "medical_monitor",
+        _row("identity.revoked", identity.Revoked, participant=False),
+        _row("screening.registered", screening.Registered),
+        _row("screening.consented", screening.Consented),
+        _row("screening.withdrawn", screening.Withdrawn),
+        _row("screening.started", screening.Started),
+        _row("screening.observed", screening.Observed),
+        _row("screening.attested", screening.Attested),
+        _row("screening.history_listed", screening.HistoryListed),
+        _row("screening.condition_recorded", screening.ConditionRecorded),
+        _row("screening.infusion_planned", screening.InfusionPlanned),
+        _row("screening.completed", screening.Completed),
+        _row("screening.screen_failed", screening.ScreenFailed),
+        _row("screening.judged", screening.Judged),
+        _row("screening.enrolment_requested", screening.EnrolmentRequested),
+        _row("screening.retracted", screening.Retracted),
+        _row("treatment.infused", screening.Infused),
+        _row(
+            "record.signed", signatures.PersonSigned, or_trial_since=4, older=((3, signatures.EligibilitySigned),)
         ),
-        _safety("safety.grade_proposed", safety_decisions.GradeProposed, "safety"),
-        _safety("safety.grade_disputed", safety_decisions.GradeDisputed, "safety"),
-        _safety("safety.dispute_settled", safety_decisions.DisputeSettled, "safety"),
-        _safety("safety.event_classified", safety_decisions.EventClassified, "safety"),
-        _safety("safety.report_due", safety_decisions.ReportDue, "safety"),
-        _safety("safety.report_overdue", safety_decisions.ReportOverdue, "safety"),
-        _safety("safety.report_closed", safety_decisions.ReportClosed, "safety"),
-        _safety("safety.window_decided", safety_decisions.WindowDecided, "safety"),
-        _safety("safety.cohort_recommended", safety_decisions.CohortRecommended, "safety", participant=False),
-        _safety("safety.slots_decided", safety_decisions.SlotsDecided, "safety", participant=False),
-        _safety("safety.departure_noted", safety_decisions.DepartureNoted, "safety", participant=False),
-        _safety("safety.query_raised", safety_decisions.QueryRaised, "safety"),
-        _safety("safety.query_closed", safety_decisions.QueryClosed, "safety"),
-        _safety("safety.deviation_raised", decisions.DeviationRaised, "safety"),
+        _row("screening.decided", decisions.Decided),
+        _row("screening.enrolled", decisions.Enrolled),
+        _row("screening.enrolment_refused", decisions.EnrolmentRefused),
+        _row("screening.deviation_raised", decisions.DeviationRaised),
+        _row("treatment.arm_assigned", safety.ArmAssigned, since=3),
+        _row("treatment.exposed", safety.Exposed, since=3),
+        _row("safety.event_reported", safety.EventReported, since=3),
+        _row("safety.event_updated", safety.EventUpdated, since=3),
+        _row("safety.event_resolved", safety.EventResolved, since=3),
+        _row("safety.observed", safety.Measured, since=3),
+        _row("safety.crs_assessed", safety.CrsAssessed, since=3),
+        _row("safety.icans_assessed", safety.IcansAssessed, since=3),
+        _row("safety.gvhd_assessed", safety.GvhdAssessed, since=3),
+        _row("safety.died", safety.Died, since=3),
+        _row("safety.medication_given", safety.MedicationGiven, since=3),
+        _row("safety.disposition_recorded", safety.DispositionRecorded, since=3),
+        _row("safety.event_assessed", safety.EventAssessed, since=3),
+        _row("safety.reference_adopted", safety.ReferenceAdopted, participant=False, since=3),
+        _row("safety.report_sent", safety.ReportSent, since=3),
+        _row("safety.cohort_decided", safety.CohortDecided, participant=False, since=3),
+        _row("safety.retracted", safety.SafetyRetracted, since=3),
+        _row("safety.grade_proposed", safety_decisions.GradeProposed, since=3),
+        _row("safety.grade_disputed", safety_decisions.GradeDisputed, since=3),
+        _row("safety.dispute_settled", safety_decisions.DisputeSettled, since=3),
+        _row("safety.event_classified", safety_decisions.EventClassified, since=3),
+        _row("safety.report_due", safety_decisions.ReportDue, since=3),
+        _row("safety.report_overdue", safety_decisions.ReportOverdue, since=3),
+        _row("safety.report_closed", safety_decisions.ReportClosed, since=3),
+        _row("safety.window_decided", safety_decisions.WindowDecided, since=3),
+        _row("safety.cohort_recommended", safety_decisions.CohortRecommended, participant=False, since=3),
+        _row("safety.slots_decided", safety_decisions.SlotsDecided, participant=False, since=3),
+        _row("safety.departure_noted", safety_decisions.DepartureNoted, participant=False, since=3),
+        _row("safety.query_raised", safety_decisions.QueryRaised, since=3),
+        _row("safety.query_closed", safety_decisions.QueryClosed, since=3),
+        _row("safety.deviation_raised", decisions.DeviationRaised, since=3),
+        _row("identity.changed", identity.Changed, participant=False, since=4),
+        _row("identity.suspended", identity.Suspended, participant=False, since=4),
+        _row("identity.reinstated", identity.Reinstated, participant=False, since=4),
+        _row("identity.key_replaced", identity.KeyReplaced, participant=False, since=4),
+        _row("identity.trained", identity.Trained, participant=False, since=4),
+        _row("identity.delegated", identity.Delegated, participant=False, since=4),
+        _row("identity.delegation_ended", identity.DelegationEnded, participant=False, since=4),
+        _row("identity.access_failed", identity.AccessFailed, participant=False, since=4),
+        _row("protocol.amended", log.ProtocolAmended, participant=False, since=4),
+        _row("protocol.activated", log.ProtocolActivated, participant=False, since=4),
+        _row("review.recorded", signatures.ReviewRecorded, since=4, or_trial_since=4),
+        _row("review.query_raised", signatures.ReviewQueryRaised, since=4, or_trial_since=4),
+        _row("review.query_answered", signatures.ReviewQueryAnswered, since=4, or_trial_since=4),
+        _row("review.query_closed", signatures.ReviewQueryClosed, since=4, or_trial_since=4),
+        _row("privacy.erasure_ordered", signatures.ErasureOrdered, since=4),
+        _row("privacy.erased", signatures.Erased, since=4),
     ]
 )
 

@@ -1,16 +1,12 @@
-"""What the log says about itself, its trial and who may speak."""
+"""What the log says about itself and its trial."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from shared.events.base import Data, Hash, Index, KeyIdText, Name, Role, Text
-from shared.moments import instant
-
-PublicKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
-SourceText = Annotated[
-    str, StringConstraints(pattern=r"^(admin|service|site|sponsor)/[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-]
+from shared.events.base import Data, Hash, Index, Name, Text, Token
+from shared.events.identity import PublicKey, SourceText
+from shared.moments import Day, instant
 
 
 class Opened(Data):
@@ -68,42 +64,28 @@ class ProtocolAdopted(Data):
     digest: Hash
 
 
-class Granted(Data):
-    """A key may speak for a source in these roles. ``holder`` is the accountable person or system."""
+class ProtocolAmended(Data):
+    """Another version of the protocol, whole; it takes effect at a site by ``protocol.activated``.
 
-    public_key: PublicKey
-    holder: Name
-    source: SourceText
-    roles: Annotated[list[Role], Field(min_length=1, max_length=8)]
+    ``replaces``: the digest of the version it amends. ``reconsent``: who consented before has to consent again.
+    """
 
-    @model_validator(mode="after")
-    def _roles_fit_the_source(self) -> Self:
-        kind = self.source.partition("/")[0]
-        for role in self.roles:
-            if KIND_OF_ROLE.get(role) != kind:
-                raise ValueError(f"the role {role} cannot be granted to the source {self.source}")
-        return self
+    document: Annotated[str, StringConstraints(min_length=1, max_length=55_000)]
+    digest: Hash
+    replaces: Hash
+    reconsent: bool
+    summary: Text
 
 
-_RoleBeforeSafety = Literal["root", "administrator", "log", "screening", "site_system", "investigator", "sponsor"]
+class ProtocolActivated(Data):
+    """A version is in force at a site from this day of the site on, as its ethics committee approved."""
 
-
-class GrantedBeforeSafety(Granted):
-    """A grant in an entry of format 2 or less, when there were fewer roles."""
-
-    roles: Annotated[list[_RoleBeforeSafety], Field(min_length=1, max_length=8)]  # type: ignore[assignment]
-
-
-KIND_OF_ROLE: dict[str, str] = {
-    "administrator": "admin",
-    "screening": "service",
-    "site_system": "site",
-    "investigator": "site",
-    "sponsor": "sponsor",
-    "safety": "service",
-    "medical_monitor": "sponsor",
-    "cohort_committee": "sponsor",
-}
+    digest: Hash
+    site: Token
+    effective: Day
+    committee: Name
+    reference: Name
+    approved: Day
 
 
 class KeyRotated(Data):
@@ -113,11 +95,4 @@ class KeyRotated(Data):
     """
 
     public_key: PublicKey
-    why: Text
-
-
-class Revoked(Data):
-    """A key may speak no longer; what it signed before stays signed."""
-
-    key: KeyIdText
     why: Text

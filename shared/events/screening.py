@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.events.base import Data, Hash, Index, Name, Number, SiteData, Text, Token, given
+from shared.events.base import Data, Name, Number, SiteData, Text, Token, given
 from shared.moments import Day, Moment
 from shared.protocol.items import Quantity, items
 from shared.protocol.units import UnitError, convert
@@ -328,21 +328,6 @@ class Infused(SiteData):
     def dated(self) -> dict[str, str]:
         """See SiteData."""
         return {"at": self.at}
-
-
-class SignedRecord(Data):
-    """An entry that a signature binds, by position and content."""
-
-    index: Index
-    leaf: Hash
-
-
-class RecordSigned(SiteData):
-    """An electronic signature (21 CFR 11.50, 11.70): who, in which role, meaning what, over which entries."""
-
-    meaning: Literal["eligibility"]
-    name: Name
-    records: Annotated[list[SignedRecord], Field(min_length=1, max_length=50)]
 
 
 def _plain(value: Decimal) -> str:

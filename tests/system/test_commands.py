@@ -72,7 +72,7 @@ def write(path: Path, *drafts: dict[str, object]) -> Path:
 
 
 def screened(path: Path) -> Path:
-    """The drafts of a participant whose screening is completed, the same each time: posting them again adds nothing."""
+    """A participant whose screening is completed; the same drafts each time, so posting them again adds nothing."""
     # A plan of the past is judged as of its day for good; without it the creatinine would be too old by now.
     closing = draft("screening.infusion_planned", first="2026-03-05"), draft("screening.completed", on="2026-03-04")
     return write(path, REGISTERED, CREATININE, *closing)

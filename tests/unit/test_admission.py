@@ -25,6 +25,7 @@ from tests.notary import (
     START,
     TRIAL,
     Office,
+    signature,
 )
 
 NOTARYS_IDS = uuid.UUID("6f1d3c0e-5a1b-5c8e-9d57-2b9d0b7f5a10")
@@ -303,15 +304,12 @@ def test_a_signature_binds_only_the_very_entries_it_names(office: Office) -> Non
     record = good(office)
     beyond = office.notary.size + 100
     for index, leaf in ((record.index, "0" * 64), (record.index - 1, record.leaf.hex()), (beyond, "0" * 64)):
-        data = {"meaning": "eligibility", "name": "Dr Li", "records": [{"index": index, "leaf": leaf}]}
+        data = signature(record, records=[{"index": index, "leaf": leaf}])
         entry = office.post("record.signed", data, subject=PERSON, key=INVESTIGATOR)
         assert entry.header.reason == f"data.records: entry {index} does not have leaf hash {leaf}"
-    data = {
-        "meaning": "eligibility",
-        "name": "Dr Li",
-        "records": [{"index": record.index, "leaf": record.leaf.hex()}],
-    }
-    assert office.post("record.signed", data, subject=PERSON, key=INVESTIGATOR).admitted
+    entry = office.post("record.signed", signature(record, meaning="grade"), subject=PERSON, key=INVESTIGATOR)
+    told = f"data.records: entry {record.index} is a screening.observed, which is not signed for grade"
+    assert entry.header.reason == told
     assert office.verify().good
 
 

@@ -112,12 +112,17 @@ def test_a_site_cannot_speak_for_another(office: Office) -> None:
 @pytest.mark.parametrize(
     ("key", "type_", "data", "sentence"),
     [
-        (SITE, "screening.judged", JUDGED, "screening.judged may be submitted by investigator, not by site_system"),
+        (
+            SITE,
+            "screening.judged",
+            JUDGED,
+            "may be submitted by investigator or sub_investigator, not by site_system",
+        ),
         (SITE, "screening.enrolment_refused", REFUSED_PLACE, "may be submitted by screening, not by site_system"),
-        (INVESTIGATOR, "screening.observed", OBSERVED, "may be submitted by site_system, not by investigator"),
-        (SITE, "record.signed", {}, "record.signed may be submitted by investigator, not by site_system"),
-        (SCREENING, "screening.registered", REGISTERED, "may be submitted by site_system, not by screening"),
-        (ROOT, "screening.observed", OBSERVED, "may be submitted by site_system, not by root"),
+        (INVESTIGATOR, "screening.registered", REGISTERED, "by coordinator or site_system, not by investigator"),
+        (SITE, "record.signed", {}, "or sponsor or sub_investigator, not by site_system"),
+        (SCREENING, "screening.registered", REGISTERED, "by coordinator or site_system, not by screening"),
+        (ROOT, "screening.registered", REGISTERED, "by coordinator or site_system, not by root"),
     ],
 )
 def test_a_role_may_submit_only_what_the_authority_table_gives_it(

@@ -17,7 +17,7 @@ from shared.envelope import read_envelope
 from shared.events.decisions import CriterionVerdict, Decided, DeviationRaised, Enrolled, EnrolmentRefused
 from shared.moments import stamp
 from shared.protocol.model import protocol_digest
-from tests.site import PERSON, PLAN, Site
+from tests.site import PERSON, PLAN, SIGNER, Site
 from tests.study import DOCUMENT, ZONE, ago, eligible, listed, sealed, value
 
 
@@ -51,13 +51,14 @@ def refusal(entries: list[Entry]) -> list[str]:
     return data.reasons
 
 
-def test_a_corrected_signature_no_longer_binds(site: Site) -> None:
+def test_a_signature_is_not_corrected_but_taken_back(site: Site) -> None:
     site.screen()
     first = site.sign()[0]
+    [refused] = site.sign(**corrects(first))
+    assert refused.header.reason == "data.corrects: a signature is not corrected: take it back, and sign again"
     assert site.person.signature is not None
     assert site.person.signature.entry == first.index
-    old = [{"index": first.index, "leaf": first.leaf.hex()}]
-    assert deviations(site.sign(records=old, **corrects(first))) == ["signature_on_superseded_decision"]
+    events(site.retract(first, "investigator"))
     assert site.person.signature is None
     assert "the investigator has not signed the eligibility decision as it stands now" in refusal(site.enrol())
 
@@ -74,9 +75,12 @@ def test_a_retracted_signature_no_longer_binds_and_another_is_untouched(site: Si
 def test_a_coordinators_key_takes_back_nothing_that_an_investigator_answers_for(site: Site) -> None:
     site.screen()
     judged = next(e for e in site.log() if e.admitted and "screening.judged" in read_envelope(e.body).type)
-    for entry, type_ in ((site.sign()[0], "record.signed"), (judged, "screening.judged")):
-        [refused] = site.retract(entry)
-        assert refused.header.reason == f"data.corrects: only investigator may retract a {type_}"
+    [refused] = site.retract(judged)
+    assert refused.header.reason == (
+        "data.corrects: only investigator or sub_investigator may retract a screening.judged"
+    )
+    [refused] = site.retract(site.sign()[0])
+    assert refused.header.reason == f"data.corrects: only {SIGNER['user']} may take back their own signature"
     assert site.person.signature is not None
     assert decided(site.retract(judged, "investigator")).standing == "undetermined"
 

@@ -55,11 +55,11 @@ def test_the_header_is_one_line_of_sorted_json_without_spaces() -> None:
 
 
 def test_a_new_entry_says_the_present_format_and_an_older_one_keeps_its_own() -> None:
-    assert replace(HEADER, format=FORMAT_VERSION).line() == LINE.replace(b'"v":1', b'"v":3')
+    assert replace(HEADER, format=FORMAT_VERSION).line() == LINE.replace(b'"v":1', b'"v":4')
     assert read_entry(LINE + b"\n").header.format == 1
 
 
-@pytest.mark.parametrize("version", [-1, 0, 4, 2**70])
+@pytest.mark.parametrize("version", [-1, 0, 5, 2**70])
 def test_an_entry_of_a_format_that_is_not_known_is_refused_with_what_to_do(version: int) -> None:
     with pytest.raises(EvidenceError, match=r"use a newer one|header cannot be read"):
         read_entry(LINE.replace(b'"v":1', b'"v":%d' % version) + b"\n")

@@ -1,0 +1,184 @@
+"""What an admitted event changes in what admission knows. Pure; part of admission."""
+
+import base64
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from services.audit.register import ProtocolVersion, Register
+from shared.envelope import Envelope
+from shared.events import Data
+from shared.events import identity as ids
+from shared.events.authority import authority
+from shared.events.log import (
+    ClockMoved,
+    IntakeLost,
+    KeyRotated,
+    Opened,
+    ProtocolActivated,
+    ProtocolAdopted,
+    ProtocolAmended,
+)
+from shared.events.screening import Registered
+from shared.events.signatures import PersonSigned
+from shared.identities import (
+    Identity,
+    Person,
+    active,
+    changed,
+    check_revocation,
+    granted,
+    reinstated,
+    replaced,
+    rotated,
+    suspended,
+)
+from shared.moments import instant, stamp
+from shared.words import KeyId, LogIndex, RefusedError
+
+MAX_TICKS_AT_ONCE: Final = 2000
+
+
+def take(
+    register: Register,
+    envelope: Envelope,
+    data: Data,
+    identity: Identity,
+    index: LogIndex,
+    sealed_at: datetime,
+    format_: int,
+) -> None:
+    """Let an admitted event change what admission knows. Raises RefusedError before it changes anything."""
+    match data:
+        case Opened():
+            if index != 0:
+                raise RefusedError("the log is already open")
+            register.opened = data
+            register.touched.add(("log", ""))
+        case KeyRotated():
+            for one in rotated(data, register.identities.values(), index):
+                register.accept(one)
+        case ClockMoved():
+            _check_clock(register, data)
+            register.clock = instant(data.to)
+            register.touched.add(("log", ""))
+        case IntakeLost():
+            register.intake = data.last_missing
+            register.touched.add(("log", ""))
+        case ProtocolAdopted() | ProtocolAmended() | ProtocolActivated():
+            _take_protocol(register, data, index, format_)
+        case Registered() if envelope.subject is not None and data.corrects is None:
+            register.participants[envelope.subject] = envelope.source
+            register.touched.add(("participant", envelope.subject))
+        case PersonSigned() if data.meaning == "protocol":
+            _take_protocol_signature(register, data)
+        case _:
+            _take_identity(register, data, identity, index, sealed_at)
+
+
+def _take_identity(register: Register, data: Data, by: Identity, index: LogIndex, sealed_at: datetime) -> None:
+    known = register.identities
+    match data:
+        case ids.GrantedToKey():
+            taken = known.get(_key_of(data.public_key))
+            user = data.user if isinstance(data, ids.Granted) else None
+            register.accept(granted(data, by, taken, register.people.get(user or ""), index))
+        case ids.Changed():
+            register.accept(changed(data, by, known.get(KeyId(data.key))))
+        case ids.Suspended():
+            register.accept(suspended(KeyId(data.key), by, known.get(KeyId(data.key)), index))
+        case ids.Reinstated():
+            register.accept(reinstated(KeyId(data.key), by, known.get(KeyId(data.key))))
+        case ids.Revoked():
+            register.accept(replace(check_revocation(data, by, known.get(KeyId(data.key))), revoked=index))
+        case ids.KeyReplaced():
+            taken = known.get(_key_of(data.public_key))
+            for one in replaced(data, by, known.get(KeyId(data.key)), taken, index):
+                register.accept(one)
+        case ids.Trained():
+            register.remember(_person(register, data.user, by).trained(data))
+        case ids.Delegated():
+            register.remember(_person(register, data.user, by, data.site).delegated(data))
+        case ids.DelegationEnded():
+            person = _person(register, data.user, by, data.site)
+            register.remember(person.undelegated(data.task, data.site, sealed_at))
+        case ids.AccessFailed():
+            _take_access_failed(register, data, by, index)
+        case _:
+            pass
+
+
+def _person(register: Register, user: str, by: Identity, site: str | None = None) -> Person:
+    """The person of a user id, who must be in the scope of whoever says something of them."""
+    person = register.people.get(user)
+    if person is None:
+        raise RefusedError(f"data.user: nobody has the user id {user}")
+    if user == by.user:
+        raise RefusedError("data.user: nobody records or delegates for themselves")
+    identity = register.identities[person.key]
+    if by.sites is not None and (identity.sites is None or not identity.sites & by.sites):
+        raise RefusedError(f"data.user: {user} belongs to none of your sites")
+    if site is not None and not identity.may_act_at(site):
+        raise RefusedError(f"data.user: {user} is not granted for site {site}")
+    return person
+
+
+def _take_access_failed(register: Register, data: ids.AccessFailed, by: Identity, index: LogIndex) -> None:
+    identity = active(data.key, register.identities.get(KeyId(data.key)))
+    if identity.user is None:
+        raise RefusedError(f"data.key: {data.key} is not a person's key")
+    if by.sites is not None and (identity.sites is None or not identity.sites <= by.sites):
+        raise RefusedError(f"data.key: {data.key} belongs to none of your sites alone")
+    if data.locked and identity.suspended is None:
+        register.accept(replace(identity, suspended=index))
+
+
+def _take_protocol(
+    register: Register, data: ProtocolAdopted | ProtocolAmended | ProtocolActivated, index: LogIndex, format_: int
+) -> None:
+    known = register.protocols
+    if isinstance(data, ProtocolActivated):
+        version = known.get(data.digest)
+        if version is None:
+            raise RefusedError(f"data.digest: no version {data.digest} of the protocol is sealed")
+        needed = authority().signatures["protocol"].persons
+        if len(version.signed_by) < needed:
+            raise RefusedError(
+                f"the version of entry {version.entry} is signed by {len(version.signed_by)} of {needed} persons: "
+                "`trail sign` first"
+            )
+        return
+    if hashlib.sha256(data.document.encode()).hexdigest() != data.digest:
+        raise RefusedError("data.digest is not the SHA-256 of data.document")
+    if isinstance(data, ProtocolAmended):
+        # A log that was begun in an older format has not kept which version it began with.
+        if known and data.replaces not in known:
+            raise RefusedError(f"data.replaces: no version {data.replaces} of the protocol is sealed")
+        if data.digest in known:
+            raise RefusedError(f"data.digest: this version is sealed already, by entry {known[data.digest].entry}")
+    if format_ > 3 and data.digest not in known:
+        register.keep_protocol(data.digest, ProtocolVersion(index))
+
+
+def _take_protocol_signature(register: Register, data: PersonSigned) -> None:
+    signed = {record.index for record in data.records}
+    for digest, version in sorted(register.protocols.items()):
+        if version.entry in signed and data.user not in version.signed_by:
+            register.keep_protocol(digest, replace(version, signed_by=(*version.signed_by, data.user)))
+
+
+def _check_clock(register: Register, data: ClockMoved) -> None:
+    assert register.opened is not None
+    assert register.clock is not None
+    if register.opened.clock != "simulated":
+        raise RefusedError("this log keeps real time; only a simulated log's clock can be moved")
+    ahead = (instant(data.to) - register.clock).total_seconds()
+    if ahead <= 0:
+        raise RefusedError(f"the clock stands at {stamp(register.clock)} and moves only forward")
+    if ahead / register.opened.tick_seconds > MAX_TICKS_AT_ONCE:
+        raise RefusedError(f"the clock moves by at most {MAX_TICKS_AT_ONCE} ticks at once")
+
+
+def _key_of(public_key: str) -> KeyId:
+    return KeyId(hashlib.sha256(base64.b64decode(public_key)).hexdigest()[:32])
