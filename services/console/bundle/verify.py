@@ -365,7 +365,7 @@ def read_entry(raw: bytes, index: int) -> Entry:
         fields = {**FIELDS, "reason": str} if header["verdict"] == "refused" else FIELDS
         canonical = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         good = {name: type(value) for name, value in header.items()} == fields and raw == canonical + b"\n" + body
-        good = good and header["verdict"] in ("admitted", "refused") and header["v"] in (1, 2, 3)
+        good = good and header["verdict"] in ("admitted", "refused") and header["v"] in (1, 2, 3, 4)
         good = good and header["index"] >= 0 and re.fullmatch("[0-9a-f]{64}", header["prev"]) is not None
         good = good and STAMP.fullmatch(header["sealed_at"]) is not None
         datetime.strptime(header["sealed_at"], "%Y-%m-%dT%H:%M:%S.%fZ")
