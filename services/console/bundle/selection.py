@@ -11,8 +11,14 @@ from shared.signing import base64_bytes, key_id, verify_event
 from shared.words import KeyId, RefusedError, SourceId, TrailError
 
 Kind = Literal["all", "range", "site", "participant"]
-_ALWAYS: Final = {"log.opened", "protocol.adopted"}
+_ALWAYS: Final = {"log.opened", "protocol.adopted", "protocol.amended", "protocol.activated"}
 """What a bundle needs whoever it is about: the log's keys, and what the decisions were made by."""
+
+_ABOUT_A_KEY: Final = {
+    f"identity.{verb}"
+    for verb in ("changed", "suspended", "reinstated", "revoked", "key_replaced", "access_failed")
+}
+"""What tells whether a key could speak when it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +109,12 @@ class _Reader:
             self._grant(entry, SourceId("service/audit"), data["public_key"])
         elif type_ == "identity.granted":
             self._grant(entry, SourceId(data["source"]), data["public_key"])
-        elif type_ == "identity.revoked":
-            self.keys[data["key"]].entries.append(entry.index)
-            self.keys[data["key"]].signers.add(signer)
+        elif type_ in _ABOUT_A_KEY:
+            known = self.keys[data["key"]]
+            known.entries.append(entry.index)
+            known.signers.add(signer)
+            if type_ == "identity.key_replaced":
+                self._grant(entry, known.source, data["public_key"])
 
     def _grant(self, entry: Entry, source: SourceId, text: str) -> None:
         public = base64_bytes(text)
