@@ -25,7 +25,6 @@ from shared.note import COSIGNATURE, NoteKey, split_note
 from shared.policy import Group, Policy, Witness
 from shared.signing import Keyring
 from tests.notary import (
-    INVESTIGATOR,
     LOG,
     LOG_KEY,
     OBSERVED,
@@ -129,7 +128,7 @@ def _trouble(office: Office, writer: Writer) -> None:
     assert late[0].admitted
     refusals = [
         writer.observed(sequence=number + 1),  # equivocation
-        writer.observed(INVESTIGATOR, source="site/701", sequence=number + 4),  # not an investigator's event
+        writer.observed(OTHER_SITE, source="site/701", sequence=number + 4),  # another site's key
         writer.observed(
             subject="999-001", sequence=number + 4
         ),  # a person nobody knows: refused, and the number is used up
