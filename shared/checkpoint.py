@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from shared.note import COSIGNATURE, LogKey, NoteKey, open_note, sign_note, signatures_of, split_note
-from shared.signing import SigningKey, base64_bytes
+from shared.signing import Signer, base64_bytes
 from shared.words import EvidenceError
 
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -25,7 +25,7 @@ class Checkpoint:
         """The note text."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
-    def sign(self, key: SigningKey) -> str:
+    def sign(self, key: Signer) -> str:
         """The signed note, under the origin as key name."""
         return sign_note(self.text(), self.origin, key)
 
@@ -67,9 +67,9 @@ class Cosignature:
     time: int
 
 
-def cosign(text: str, name: str, key: SigningKey, time: int) -> str:
+def cosign(text: str, name: str, key: Signer, time: int) -> str:
     """The cosignature line of a witness over a checkpoint's text, at ``time`` (POSIX seconds)."""
-    signature = time.to_bytes(8, "big") + key.private.sign(_cosigned(text, time))
+    signature = time.to_bytes(8, "big") + key.sign(_cosigned(text, time))
     return NoteKey(name, key.public, COSIGNATURE).line(signature)
 
 

@@ -24,7 +24,7 @@ from shared.log_keys import LogKeys
 from shared.merkle import Frontier
 from shared.note import NoteKey
 from shared.outbox import METADATA, Outbox
-from shared.signing import SigningKey
+from shared.signing import Signer
 from shared.words import EvidenceError, LeafHash, ParticipantId, SourceId
 
 _NAMESPACE: Final = uuid.UUID("0f3d6a52-8f0e-5d0a-9b57-6f6f4e0f7c21")
@@ -219,7 +219,7 @@ class DeciderStore:
         return Machine(self.decider, state, cursor.sequence), SealChecker(log, tree, LeafHash(cursor.leaf))
 
     def commit(
-        self, machine: Machine, seals: SealChecker, events: Sequence[tuple[int, bytes]], key: SigningKey
+        self, machine: Machine, seals: SealChecker, events: Sequence[tuple[int, bytes]], key: Signer
     ) -> None:
         """Keep state, cursor and the new decisions in one transaction.
 

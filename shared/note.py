@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shared.signing import SigningKey, base64_bytes
+from shared.signing import Signer, base64_bytes
 from shared.words import EvidenceError
 
 ED25519: Final = 0x01
@@ -100,9 +100,9 @@ class NoteKey:
         return True
 
 
-def sign_note(text: str, name: str, key: SigningKey) -> str:
+def sign_note(text: str, name: str, key: Signer) -> str:
     """Sign a note's text (ending in a line feed) with one Ed25519 signature line."""
-    return f"{text}\n{NoteKey(name, key.public).line(key.private.sign(text.encode()))}"
+    return f"{text}\n{NoteKey(name, key.public).line(key.sign(text.encode()))}"
 
 
 def split_note(note: str) -> tuple[str, list[tuple[str, str]]]:

@@ -37,7 +37,7 @@ from shared.envelope import read_envelope, write_json
 from shared.events import Role
 from shared.note import LogKey
 from shared.receipt import open_receipt, receipt_signature
-from shared.signing import SigningKey
+from shared.signing import Signer
 from shared.words import EvidenceError, LogIndex, SourceId, TrailError
 
 METADATA: Final = MetaData()
@@ -118,7 +118,7 @@ class Outbox:
         self.engine.dispose()
 
     def put(
-        self, drafts: Sequence[Draft], key_of: Callable[[Role], SigningKey], *, checked: bool = True
+        self, drafts: Sequence[Draft], key_of: Callable[[Role], Signer], *, checked: bool = True
     ) -> list[int]:
         """Number, sign and keep drafts; returns their sequence numbers, in order.
 
@@ -153,7 +153,7 @@ class Outbox:
         self,
         connection: Connection,
         events: Iterable[tuple[int, bytes]],
-        key: SigningKey,
+        key: Signer,
         content: str | None = None,
     ) -> None:
         """Sign and keep numbered payloads within the caller's transaction."""

@@ -1,4 +1,7 @@
-"""Ed25519 keys and DSSE signatures over an event's exact bytes.
+"""Ed25519 signers and DSSE signatures over an event's exact bytes.
+
+Whatever signs is a :class:`Signer`; where its private key is, in a file, a token or another company's machine, is
+its own affair. :class:`SigningKey` is the one whose key was read from a PEM file.
 
 A signature covers ``PAE("application/cloudevents+json", payload)`` (DSSE v1), never the bare payload, so it
 can not be taken for a signature over anything else, a checkpoint included.
@@ -11,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -52,9 +55,42 @@ def key_id(public: bytes) -> KeyId:
     return KeyId(hashlib.sha256(public).hexdigest()[:32])
 
 
+class Signer(Protocol):
+    """Something that signs with one Ed25519 key.
+
+    To let a cloud's key management or another token sign, subclass this and give it ``public`` and ``sign``; the
+    rest follows from them (docs/keys.md).
+    """
+
+    @property
+    def public(self) -> bytes:
+        """The raw public key, 32 bytes."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature over exactly these bytes, 64 bytes (RFC 8032, pure: neither prehash nor context).
+
+        Raises :class:`SignerError` when it cannot sign now.
+        """
+        ...
+
+    @property
+    def id(self) -> KeyId:
+        """The key's id, as it stands in ``Trail-Key``."""
+        return key_id(self.public)
+
+    def sign_event(self, payload: bytes) -> str:
+        """Sign an event's bytes; the base64 text of ``Trail-Signature``."""
+        return base64.b64encode(self.sign(pae(payload))).decode()
+
+
+class SignerError(TrailError, OSError):
+    """A signer does not answer now. An OSError as well: a service tries again, as it does with a full disk."""
+
+
 @dataclass(frozen=True)
-class SigningKey:
-    """A private Ed25519 key."""
+class SigningKey(Signer):
+    """A private Ed25519 key that is in this process's memory, read from a file or a secret."""
 
     private: Ed25519PrivateKey
 
@@ -75,13 +111,23 @@ class SigningKey:
         Raises TrailError with a sentence when it is absent, locked or no Ed25519 key.
         """
         try:
-            private = load_pem_private_key(path.read_bytes(), passphrase)
+            text = path.read_bytes()
         except FileNotFoundError:
             raise TrailError(f"there is no key at {path}; restore it from its back-up") from None
+        return cls.from_pem(text, f"the key at {path}", passphrase)
+
+    @classmethod
+    def from_pem(cls, text: bytes, name: str, passphrase: bytes | None = None) -> "SigningKey":
+        """Read the text of a PKCS #8 PEM file; ``name`` is what an error calls it.
+
+        Raises TrailError with a sentence when it is locked or no Ed25519 key.
+        """
+        try:
+            private = load_pem_private_key(text, passphrase)
         except (ValueError, TypeError) as error:
-            raise TrailError(f"the key at {path} cannot be opened: {error}") from None
+            raise TrailError(f"{name} cannot be opened: {error}") from None
         if not isinstance(private, Ed25519PrivateKey):
-            raise TrailError(f"the key at {path} is not an Ed25519 key")
+            raise TrailError(f"{name} is not an Ed25519 key")
         return cls(private)
 
     def save(self, path: Path, passphrase: bytes | None = None) -> None:
@@ -116,43 +162,60 @@ class SigningKey:
         """The key's id, as it stands in ``Trail-Key``."""
         return key_id(self.public)
 
-    def sign_event(self, payload: bytes) -> str:
-        """Sign an event's bytes; the base64 text of ``Trail-Signature``."""
-        return base64.b64encode(self.private.sign(pae(payload))).decode()
+    @property
+    def seed(self) -> bytes:
+        """The private key itself, 32 bytes; to be encrypted before it leaves this process."""
+        return self.private.private_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature over exactly these bytes, 64 bytes."""
+        return self.private.sign(message)
 
 
 class Keyring:
-    """The private keys a notary may need: its present one, and the next one when the key is rotated."""
+    """What a notary may have to sign with: its present key, and the next one when the key is rotated.
 
-    def __init__(self, *keys: SigningKey, beside: Path | None = None) -> None:
+    ``beside`` is the present key's file, where there is one: later keys are looked for next to it, as
+    ``<its stem>-*.pem``, when they are asked for, under the same passphrase or none.
+    """
+
+    def __init__(self, *keys: Signer, beside: Path | None = None, passphrase: bytes | None = None) -> None:
         self._keys = {key.public: key for key in keys}
         self._beside = beside
+        self._passphrase = passphrase
 
     @classmethod
-    def at(cls, path: Path) -> "Keyring":
-        """The key at a path, and those that stand beside it as ``<its stem>-*.pem`` when they are asked for.
+    def at(cls, path: Path, passphrase: bytes | None = None) -> "Keyring":
+        """The key at a path, and those beside it.
 
-        Raises TrailError when there is no key at the path.
+        Raises TrailError when there is no key at the path, or it cannot be opened.
         """
-        return cls(SigningKey.load(path), beside=path)
+        return cls(SigningKey.load(path, passphrase), beside=path, passphrase=passphrase)
 
-    def get(self, public: bytes) -> SigningKey:
-        """The private key of a public one.
+    def get(self, public: bytes) -> Signer:
+        """What signs for a public key.
 
         Raises TrailError when it is not here.
         """
         if public not in self._keys and self._beside is not None:
-            for path in sorted(self._beside.parent.glob(f"{self._beside.stem}-*.pem")):
-                with suppress(TrailError):  # one that cannot be opened is not the one that is asked for
-                    key = SigningKey.load(path)
-                    self._keys[key.public] = key
+            self._look_beside(self._beside)
         if public not in self._keys:
-            where = self._beside or "log.pem"
             raise TrailError(
-                f"this log is signed with key {key_id(public)}, and that private key is not here: put it beside "
-                f"{where}, under a name like log-2.pem, and start the notary again"
+                f"this log is signed with key {key_id(public)}, and that private key is not here: "
+                + (
+                    "name it in TRAIL_KEY, and start the notary again"
+                    if self._beside is None
+                    else f"put it beside {self._beside}, under a name like log-2.pem, and start the notary again"
+                )
             )
         return self._keys[public]
+
+    def _look_beside(self, present: Path) -> None:
+        for path in sorted(present.parent.glob(f"{present.stem}-*.pem")):
+            for passphrase in {self._passphrase, None}:
+                with suppress(TrailError):  # one that cannot be opened is not the one that is asked for
+                    key = SigningKey.load(path, passphrase)
+                    self._keys[key.public] = key
 
 
 def verify_event(public: bytes, signature: bytes, payload: bytes) -> bool:

@@ -16,7 +16,7 @@ from shared.drafts import Draft
 from shared.events import Role
 from shared.identities import ROOT_SOURCE
 from shared.outbox import Outbox, Outcome
-from shared.signing import SigningKey
+from shared.signing import Signer
 from shared.words import SourceId
 
 HOLDERS = {"site_system": "Site system", "investigator": "Investigator", "sponsor": "Sponsor"}
@@ -28,7 +28,7 @@ class Post:
 
     home: Installation
     outboxes: dict[SourceId, Outbox] = field(default_factory=dict)
-    _keys: dict[str, SigningKey] = field(default_factory=dict)
+    _keys: dict[str, Signer] = field(default_factory=dict)
 
     def outbox(self, source: SourceId) -> Outbox:
         """A source's outbox."""
@@ -36,7 +36,7 @@ class Post:
             self.outboxes[source] = self.home.outbox(source)
         return self.outboxes[source]
 
-    def key(self, source: SourceId, role: Role) -> SigningKey:
+    def key(self, source: SourceId, role: Role) -> Signer:
         """A source's key for a role, read once."""
         name = self.home.key_name(source, role)
         if name not in self._keys:
@@ -79,7 +79,7 @@ class Post:
         for outbox in self.outboxes.values():
             outbox.close()
 
-    def _key_of(self, source: SourceId) -> Callable[[Role], SigningKey]:
+    def _key_of(self, source: SourceId) -> Callable[[Role], Signer]:
         return lambda role: self.key(source, role)
 
 

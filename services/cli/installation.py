@@ -39,7 +39,7 @@ from shared.outbox import Outbox
 from shared.policy import Policy
 from shared.policy import Witness as WitnessOf
 from shared.protocol.model import load_protocol, protocol_digest
-from shared.signing import Keyring, SigningKey
+from shared.signing import Keyring, Signer, SigningKey
 from shared.words import LogIndex, SourceId, TrailError
 
 LOCAL_WITNESS: Final = "local"
@@ -285,8 +285,8 @@ class Installation:
         """Where a source's outbox is, if it posts from this machine."""
         return self.directory / "outbox" / f"{source.replace('/', '-')}.sqlite"
 
-    def key(self, name: str) -> SigningKey:
-        """A private key by its file name.
+    def key(self, name: str) -> Signer:
+        """What signs with a key, by its file's name.
 
         Raises TrailError when it is not there.
         """
@@ -329,7 +329,7 @@ def trial_file(name: str) -> str:
     return files("shared.protocol").joinpath(f"{name.lower()}.yaml").read_text("utf-8")
 
 
-def granted(key: SigningKey, source: SourceId, role: Role, holder: str) -> dict[str, object]:
+def granted(key: Signer, source: SourceId, role: Role, holder: str) -> dict[str, object]:
     """The data of an identity.granted event."""
     grant: dict[str, object] = {
         "public_key": base64.b64encode(key.public).decode(),

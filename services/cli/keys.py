@@ -17,7 +17,7 @@ from shared.identities import ROOT_SOURCE
 from shared.log_keys import LogKeys
 from shared.moments import stamp
 from shared.note import NoteKey
-from shared.signing import SigningKey, key_id
+from shared.signing import Signer, SigningKey, key_id
 from shared.words import TrailError
 
 _PATIENCE = 30.0
@@ -61,14 +61,14 @@ def _unconfirmed(home: Installation, public: bytes) -> bool:
     return waits
 
 
-def _draft(home: Installation, key: SigningKey, why: str) -> Draft:
+def _draft(home: Installation, key: Signer, why: str) -> Draft:
     data = {"public_key": base64.b64encode(key.public).decode(), "why": why}
     draft = Draft(source=ROOT_SOURCE, type="log.key_rotated", time=stamp(datetime.now(UTC)), data=data)
     draft.check(home.trial)
     return draft
 
 
-def _unused_key(home: Installation, register: Register) -> SigningKey:
+def _unused_key(home: Installation, register: Register) -> Signer:
     """A private key of the log's that the log does not know yet: one an interrupted run left, or a new one."""
     for path in sorted((home.directory / "keys").glob("log-*.pem")):
         key = SigningKey.load(path)
@@ -99,7 +99,7 @@ async def _confirm(home: Installation, url: str) -> None:
             raise TrailError("the rotation is sealed, but its receipt has not come; `trail deliver` asks again")
 
 
-def _sealed(log: Log, trial: str, key: SigningKey) -> LogKeys:
+def _sealed(log: Log, trial: str, key: Signer) -> LogKeys:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         keys = log.register(trial).log_keys()

@@ -14,7 +14,7 @@ from services.witness.store import MOST_KEPT, Store
 from shared.checkpoint import cosign
 from shared.moments import stamp
 from shared.note import COSIGNATURE, NoteKey
-from shared.signing import SigningKey
+from shared.signing import Signer, SigningKey
 from shared.words import EvidenceError, RefusedError, TrailError
 
 PLAIN: Final = "text/plain; charset=utf-8"
@@ -35,7 +35,7 @@ class Witness:
     """Cosigns the checkpoints of its logs as long as each continues the one before; ``clock`` in POSIX seconds."""
 
     def __init__(
-        self, name: str, key: SigningKey, store: Store, clock: Callable[[], int] = lambda: int(time.time())
+        self, name: str, key: Signer, store: Store, clock: Callable[[], int] = lambda: int(time.time())
     ) -> None:
         self.name = name
         self.key = NoteKey(name, key.public, COSIGNATURE)

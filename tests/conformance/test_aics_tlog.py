@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.log import Log
 from services.audit.tiles import tiles_of
 from shared.checkpoint import Checkpoint, Cosignature, open_checkpoint, open_cosignature
 from shared.merkle import check_consistency, root_from_inclusion
 from shared.note import COSIGNATURE, NoteKey
+from shared.signing import SigningKey
 from shared.words import EvidenceError
 from tests.conformance.exhibits import (
     WITNESSED_AT,
@@ -128,14 +130,19 @@ def test_their_proofs_are_ours_to_the_byte_and_we_accept_them(published: Publish
             check_consistency(old, theirs.root(old), size, root, path)
 
 
+def theirs(key: SigningKey) -> Ed25519PrivateKey:
+    """Our key as their library takes it."""
+    return Ed25519PrivateKey.from_private_bytes(key.seed)
+
+
 def test_we_open_the_checkpoints_and_cosignatures_they_write(chance: random.Random) -> None:
     witness = NoteKey(WITNESSES[0], seeded_key("their witness").public, COSIGNATURE)
     for size in (0, 1, 255, 65_537, 10**15):
         root = chance.randbytes(32)
-        note = aics.sign_checkpoint(aics.Checkpoint(ORIGIN, size, root), LOG.private, ORIGIN).serialise()
+        note = aics.sign_checkpoint(aics.Checkpoint(ORIGIN, size, root), theirs(LOG), ORIGIN).serialise()
         assert open_checkpoint(note, LOG_KEY) == Checkpoint(ORIGIN, size, root)
         blob, _ = aics.sign_cosignature(
-            seeded_key("their witness").private, witness.name, WITNESSED_AT, ORIGIN, size, root
+            theirs(seeded_key("their witness")), witness.name, WITNESSED_AT, ORIGIN, size, root
         )
         assert open_cosignature(note + witness.line(blob), witness) == Cosignature(witness, WITNESSED_AT)
         with pytest.raises(EvidenceError):

@@ -186,7 +186,7 @@ def test_a_damaged_note_is_one_for_both_or_for_neither(data: st.DataObject) -> N
 )
 def test_what_the_log_signed_that_is_no_checkpoint_of_it_is_refused(text: str) -> None:
     policy = verify.Policy(f"{LOG_LINE}quorum none")
-    signature = LOG_KEY.line(LOG.private.sign(text.encode()))
+    signature = LOG_KEY.line(LOG.sign(text.encode()))
     try:
         checkpoint = policy.open(f"{text}\n{signature}".encode(), "the note", policy.logs)
     except verify.Broken:
@@ -199,7 +199,7 @@ def test_a_key_is_matched_by_name_and_by_id() -> None:
     text = CHECKPOINT.text()
     for key in (NoteKey("example.org/other", LOG.public), NoteKey(ORIGIN, LOG.public, COSIGNATURE)):
         with pytest.raises(verify.Broken, match="is not signed with a log key"):
-            policy.open(f"{text}\n{key.line(LOG.private.sign(text.encode()))}".encode(), "the note", policy.logs)
+            policy.open(f"{text}\n{key.line(LOG.sign(text.encode()))}".encode(), "the note", policy.logs)
 
 
 # ---- Trees ----

@@ -142,7 +142,7 @@ def test_a_signature_over_other_bytes_does_not_count(liar: Liar) -> None:
 
 
 def test_a_signature_over_the_bare_event_does_not_count(liar: Liar) -> None:
-    bare = base64.b64encode(SITE.private.sign(liar.observe(1).body)).decode()
+    bare = base64.b64encode(SITE.sign(liar.observe(1).body)).decode()
     liar.entries.pop()
     liar.observe(1, header={"signature": bare})
     assert "its signature is not that of key" in liar.told()

@@ -175,13 +175,13 @@ def test_only_the_logs_own_signatures_are_kept_with_a_checkpoint() -> None:
     new_key = SigningKey.from_seed(b"n" * 32)
     keys = [LOG_KEY, NoteKey(ORIGIN, new_key.public)]
     ours = [
-        key.line(private.private.sign(text.encode())) for key, private in zip(keys, (LOG, new_key), strict=True)
+        key.line(private.sign(text.encode())) for key, private in zip(keys, (LOG, new_key), strict=True)
     ]
-    theirs = NoteKey(ORIGIN, THIEF.public).line(THIEF.private.sign(text.encode()))
+    theirs = NoteKey(ORIGIN, THIEF.public).line(THIEF.sign(text.encode()))
     note = f"{text}\n{theirs}{ours[0]}{ours[0]}{ours[1]}{theirs}"
     assert signed_note(read_submission(written(8, [], note)), keys) == f"{text}\n{ours[0]}{ours[1]}"
     with pytest.raises(EvidenceError, match="not signed by"):
         signed_note(read_submission(written(8, [], f"{text}\n{theirs}")), keys)
-    broken = LOG_KEY.line(LOG.private.sign(b"other"))
+    broken = LOG_KEY.line(LOG.sign(b"other"))
     with pytest.raises(EvidenceError, match="is broken"):
         signed_note(read_submission(written(8, [], f"{text}\n{ours[1]}{broken}")), keys)
