@@ -117,9 +117,7 @@ class Outbox:
         """Let go of the file."""
         self.engine.dispose()
 
-    def put(
-        self, drafts: Sequence[Draft], key_of: Callable[[Role], Signer], *, checked: bool = True
-    ) -> list[int]:
+    def put(self, drafts: Sequence[Draft], key_of: Callable[[Role], Signer], *, checked: bool = True) -> list[int]:
         """Number, sign and keep drafts; returns their sequence numbers, in order.
 
         A draft that says exactly what an earlier one said is that event, not a second one, so that a file can

@@ -26,7 +26,7 @@ exports = typer.Typer(no_args_is_help=True, help="Take evidence out of the house
 app.add_typer(exports, name="export")
 receipts = typer.Typer(no_args_is_help=True, help="What a source holds against the log's operator.")
 app.add_typer(receipts, name="receipt")
-keys = typer.Typer(no_args_is_help=True, help="The log's own key.")
+keys = typer.Typer(no_args_is_help=True, help="The log's own key, and those of people.")
 app.add_typer(keys, name="key")
 
 Data = Annotated[Path, typer.Option("--data", envvar="TRAIL_HOME", help="The data directory of the trial.")]

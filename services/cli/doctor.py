@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +19,12 @@ from services.cli.output import GOOD, WRONG, as_json, safe, say
 from services.cli.reading import reading
 from services.cli.stack import broker_url
 from shared.broker import connect
+from shared.person_keys import PersonKey
 from shared.policy import NONE
 from shared.words import SourceId, TrailError
 
 _LITTLE_SPACE = 500_000_000
+_EXPIRES_SOON = timedelta(days=30)
 _COSIGNED_SOON = 1000  # entries: what a witness cosigns while a busy notary seals on
 State = Literal["well", "note", "sick"]
 _SIGNS = {"well": "[green]well[/]", "note": "[yellow]note[/]", "sick": "[red]sick[/]"}
@@ -56,8 +58,35 @@ def _files(home: Installation) -> Iterator[Finding]:
         path = home.directory / "keys" / f"{name}.pem"
         if not path.exists():
             yield Finding("sick", f"the key {path} is missing; restore it from its back-up")
-        elif path.stat().st_mode & 0o077:
+    # A warning and no refusal: containers are given their secrets readable by all in the container.
+    for path in sorted((home.directory / "keys").glob("*")):
+        if path.suffix in {".pem", ".key"} and path.stat().st_mode & 0o077:
             yield Finding("sick", f"the key {path} can be read by others; run chmod 600 on it")
+    for path in sorted((home.directory / "keys").glob("*.key")):
+        yield from _person(path)
+
+
+def _person(path: Path) -> Iterator[Finding]:
+    """A person's key: whether it opens, and for how long."""
+    key, now = PersonKey(path), datetime.now(UTC)
+    try:
+        known, attempts = key.about(), key.attempts()
+    except TrailError as error:
+        yield Finding("sick", str(error))
+        return
+    if attempts.locked:
+        yield Finding(
+            "sick", f"the key of {known.user} is locked; find out who tried it, then `trail key unlock {path}`"
+        )
+    if attempts.unreported:
+        yield Finding(
+            "sick", f"{len(attempts.unreported)} failed attempts at the key of {known.user} are not sealed"
+        )
+    change = f"change it with `trail key passphrase {path}`"
+    if known.expired(now):
+        yield Finding("sick", f"the passphrase of {known.user} expired after {known.expires}; {change}")
+    elif known.expired(now + _EXPIRES_SOON):
+        yield Finding("note", f"the passphrase of {known.user} expires after {known.expires}; {change}")
 
 
 def _log(home: Installation) -> Iterator[Finding]:

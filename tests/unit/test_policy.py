@@ -60,9 +60,7 @@ def test_a_broken_cosignature_of_a_witness_rejects_the_checkpoint() -> None:
 
 def test_a_plain_signature_by_a_witnesss_key_is_no_cosignature() -> None:
     policy = Policy.parse(f"{LOG_LINE}{WITNESSES}quorum X1\n")
-    plain = NoteKey("X1.example", KEYS["X1"].public, ED25519).line(
-        KEYS["X1"].sign(CHECKPOINT.text().encode())
-    )
+    plain = NoteKey("X1.example", KEYS["X1"].public, ED25519).line(KEYS["X1"].sign(CHECKPOINT.text().encode()))
     with pytest.raises(EvidenceError, match="cosigned by nobody"):
         policy.open(note() + plain)
 

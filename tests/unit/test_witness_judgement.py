@@ -174,9 +174,7 @@ def test_only_the_logs_own_signatures_are_kept_with_a_checkpoint() -> None:
     text = HONEST.checkpoint(20).text()
     new_key = SigningKey.from_seed(b"n" * 32)
     keys = [LOG_KEY, NoteKey(ORIGIN, new_key.public)]
-    ours = [
-        key.line(private.sign(text.encode())) for key, private in zip(keys, (LOG, new_key), strict=True)
-    ]
+    ours = [key.line(private.sign(text.encode())) for key, private in zip(keys, (LOG, new_key), strict=True)]
     theirs = NoteKey(ORIGIN, THIEF.public).line(THIEF.sign(text.encode()))
     note = f"{text}\n{theirs}{ours[0]}{ours[0]}{ours[1]}{theirs}"
     assert signed_note(read_submission(written(8, [], note)), keys) == f"{text}\n{ours[0]}{ours[1]}"
