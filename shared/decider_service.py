@@ -20,7 +20,6 @@ from shared.entry import read_entry
 from shared.note import NoteKey
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, started
 from shared.settings import ServiceSettings
-from shared.signing import SigningKey
 from shared.words import TrailError
 
 RETRY_AFTER = 1.0
@@ -34,7 +33,7 @@ class DeciderService:
     def __init__(self, decider: Decider, name: str, settings: ServiceSettings) -> None:
         self.fatal: FatalError | None = None
         self._log = structlog.get_logger(name)
-        self._key = SigningKey.load(settings.key)
+        self._key = settings.signer()
         self._first_key = NoteKey.parse(settings.log_key)
         self._topology = Topology(settings.trial)
         self._store = DeciderStore.at(settings.data / f"{name}.sqlite", decider, settings.trial)

@@ -4,18 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.secrets import read_secret
+from shared.signers import load_signer
+from shared.signing import Signer
 from shared.words import TrailError
 
 
 class ServiceSettings(BaseSettings):
     """What every service needs to know.
 
-    ``data`` is the service's own directory; ``key`` its private key's file; ``log_key`` the log's public key
-    as a C2SP vkey, which every reader checks seals with. Where ``home`` names the trial's data directory, its
-    ``trial.json`` gives ``trial`` and ``log_key``: a container is configured before its log begins.
+    ``data`` is the service's own directory; ``key`` says where its private key is: a PEM file, or a key in a token
+    as a ``pkcs11:`` URI; ``key_pem`` is the text of such a file instead, ``key_passphrase_file`` names the file of
+    its passphrase, ``key_pin`` is the token's PIN (docs/keys.md). ``log_key`` is the log's public key as a C2SP
+    vkey, which every reader checks seals with. Where ``home`` names the trial's data directory, its ``trial.json``
+    gives ``trial`` and ``log_key``: a container is configured before its log begins.
     """
 
     model_config = SettingsConfigDict(env_prefix="TRAIL_")
@@ -23,7 +28,10 @@ class ServiceSettings(BaseSettings):
     trial: str
     broker: str
     data: Path
-    key: Path
+    key: SecretStr
+    key_pem: SecretStr | None = None
+    key_passphrase_file: Path | None = None
+    key_pin: SecretStr | None = None
     log_key: str = ""
     home: Path | None = None
 
@@ -40,3 +48,30 @@ class ServiceSettings(BaseSettings):
             raise TrailError(
                 f"{path} cannot be read; begin the log with `trail init --data {path.parent}`"
             ) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if "key_pem" not in given:
+            return given
+        if "key" in given:
+            raise TrailError("both TRAIL_KEY and TRAIL_KEY_PEM are set; leave out the one that is not meant")
+        return given | {"key": given["key_pem"]}
+
+    def signer(self) -> Signer:
+        """What signs for this service.
+
+        Raises TrailError when it cannot be opened.
+        """
+        return load_signer(self.key.get_secret_value(), **self.secrets())
+
+    def secrets(self) -> dict[str, Any]:
+        """What opens the key: its passphrase, its token's PIN.
+
+        Raises TrailError when a secret's file cannot be read.
+        """
+        file, pin = self.key_passphrase_file, self.key_pin
+        return {
+            "passphrase": None if file is None else read_secret(file),
+            "pin": None if pin is None else pin.get_secret_value(),
+        }

@@ -203,7 +203,7 @@ class Keyring:
             raise TrailError(
                 f"this log is signed with key {key_id(public)}, and that private key is not here: "
                 + (
-                    "name it in TRAIL_KEY, and start the notary again"
+                    "name it in TRAIL_KEY_NEXT, and start the notary again"
                     if self._beside is None
                     else f"put it beside {self._beside}, under a name like log-2.pem, and start the notary again"
                 )

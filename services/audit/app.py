@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
+from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.audit.admission import arrival_of
@@ -26,6 +27,7 @@ from shared.database import may_pass
 from shared.entry import Arrival
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
+from shared.signers import load_keyring
 from shared.signing import Keyring
 from shared.words import EvidenceError
 
@@ -191,12 +193,22 @@ class AuditSettings(ServiceSettings):
     """What the notary needs to know besides: whom to ask outside. Each may be left out.
 
     ``policy``: a tlog-policy whose witnesses are asked for cosignatures; ``timestamping``: which authorities stamp;
-    ``tiles``: a directory or bucket to publish to.
+    ``tiles``: a directory or bucket to publish to. ``key_next`` names the key that the log is rotated to, as
+    ``key`` does its present one, where it is no file beside that.
     """
 
     policy: Path | None = None
     timestamping: Path | None = None
     tiles: str = ""
+    key_next: SecretStr | None = None
+
+    def keyring(self) -> Keyring:
+        """What signs for this log.
+
+        Raises TrailError when it cannot be opened.
+        """
+        following = None if self.key_next is None else self.key_next.get_secret_value()
+        return load_keyring(self.key.get_secret_value(), following, **self.secrets())
 
 
 def build(settings: AuditSettings) -> AuditService:
@@ -207,7 +219,7 @@ def build(settings: AuditSettings) -> AuditService:
     topology = Topology(settings.trial)
     broker = broker_for(settings.broker, "audit")
     app = FastStream(broker, logger=None)
-    notary = Notary(settings.data, settings.trial, Keyring.at(settings.key))
+    notary = Notary(settings.data, settings.trial, settings.keyring())
     service = AuditService(notary, topology, broker, app, settings)
 
     subscriber = broker.subscriber(

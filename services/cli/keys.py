@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +18,17 @@ from shared.identities import ROOT_SOURCE
 from shared.log_keys import LogKeys
 from shared.moments import stamp
 from shared.note import NoteKey
+from shared.signers import load_signer
 from shared.signing import Signer, SigningKey, key_id
 from shared.words import TrailError
 
 _PATIENCE = 30.0
 
 
-def rotate(directory: Path, why: str, broker: str | None) -> int:
+def rotate(directory: Path, why: str, broker: str | None, to: str | None = None) -> int:
     """Make the log a new key, have the root's word for it sealed, and remember it for checking receipts.
 
+    ``to`` names a key that is there already, as shared.signers.load_signer reads it.
     Run again after an interruption it goes on where it stopped.
     """
     home = Installation.open(directory)
@@ -34,7 +37,8 @@ def rotate(directory: Path, why: str, broker: str | None) -> int:
     try:
         keys = log.register(home.trial).log_keys()
         if keys.keys == home.log.keys and not _unconfirmed(home, keys.current.public):
-            key = _unused_key(home, log.register(home.trial))
+            pin = os.environ.get("TRAIL_KEY_PIN")
+            key = _unused_key(home, log.register(home.trial)) if to is None else load_signer(to, pin=pin)
             home.expect(NoteKey(keys.name, key.public))
             asyncio.run(_post(home, url, _draft(home, key, why)))
             with progress("waiting for the rotation to be sealed", None):

@@ -156,7 +156,10 @@ class Stack:
     def _environment(self, name: str) -> dict[str, str]:
         home = self._installation
         key = "log" if name == "audit" else f"service-{name}"
-        return dict(os.environ) | {
+        # Where another service's key is, is not meant for these: theirs are files of this directory.
+        apart = {"TRAIL_KEY_PEM", "TRAIL_KEY_PASSPHRASE_FILE"}
+        inherited = {variable: value for variable, value in os.environ.items() if variable not in apart}
+        return inherited | {
             "TRAIL_TRIAL": home.trial,
             "TRAIL_BROKER": self.url,
             "TRAIL_DATA": str(home.directory / name),

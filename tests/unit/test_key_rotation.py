@@ -97,7 +97,9 @@ def test_a_notary_without_the_next_private_key_says_so_before_anything_is_commit
     office.keyring = Keyring(LOG)
     office.notary = office.open()
     size = office.notary.size
-    with pytest.raises(TrailError, match=r"that private key is not here: put it beside .* and start the notary"):
+    with pytest.raises(
+        TrailError, match=r"that private key is not here: name it in TRAIL_KEY_NEXT, and start the notary"
+    ):
         rotate(office)
     assert (office.notary.size, office.notary.log.size()) == (size, size)
 
