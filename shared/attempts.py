@@ -25,13 +25,14 @@ class Attempts:
 
     ``in_a_row`` counts those since the passphrase was last right, or the key unlocked. ``unreported`` are the times
     (RFC 3339, UTC) of those that no sealed event tells of yet, the oldest first; ``reported`` counts the others.
-    ``unlocked`` are the times at which an administrator unlocked the key. A lock is forgotten by unlocking only.
+    ``locks`` are the times at which the key was locked, ``unlocks`` those at which an administrator unlocked it.
     """
 
     in_a_row: int = 0
     unreported: tuple[str, ...] = ()
     reported: int = 0
-    unlocked: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    unlocks: tuple[str, ...] = ()
 
     @property
     def failures(self) -> int:
@@ -60,7 +61,9 @@ class Attempts:
 
     def failed(self, now: datetime) -> "Attempts":
         """One more that failed."""
-        return replace(self, in_a_row=self.in_a_row + 1, unreported=(*self.unreported, stamp(now)))
+        in_a_row, time = self.in_a_row + 1, stamp(now)
+        locks = (*self.locks, time) if in_a_row == MOST else self.locks
+        return replace(self, in_a_row=in_a_row, unreported=(*self.unreported, time), locks=locks)
 
     def succeeded(self) -> "Attempts":
         """The passphrase was right. Those that failed before it stay, to be reported."""
@@ -68,7 +71,7 @@ class Attempts:
 
     def unlock(self, now: datetime) -> "Attempts":
         """An administrator lets it be tried again. What failed stays on record."""
-        return replace(self, in_a_row=0, unlocked=(*self.unlocked, stamp(now)))
+        return replace(self, in_a_row=0, unlocks=(*self.unlocks, stamp(now)))
 
     def after_report(self, told: "Attempts") -> "Attempts":
         """An event with ``told.event_data`` is kept: what it tells of is reported, what failed since is not."""
@@ -78,7 +81,8 @@ class Attempts:
     def event_data(self, key: KeyId) -> dict[str, Any]:
         """The data of the event ``identity.access_failed`` that tells of what is not reported yet.
 
-        Raises ValueError when everything is.
+        ``locked`` says that one of them locked the key, whether it was unlocked since or not. Raises ValueError
+        when everything is reported.
         """
         if not self.unreported:
             raise ValueError("every failed attempt is reported")
@@ -87,7 +91,7 @@ class Attempts:
             "failures": len(self.unreported),
             "first": self.first,
             "last": self.last,
-            "locked": self.locked,
+            "locked": any(time in self.unreported for time in self.locks),
         }
 
     def text(self) -> str:
@@ -96,7 +100,8 @@ class Attempts:
             "in_a_row": self.in_a_row,
             "unreported": self.unreported,
             "reported": self.reported,
-            "unlocked": self.unlocked,
+            "locks": self.locks,
+            "unlocks": self.unlocks,
         }
         return json.dumps(kept, indent=1) + "\n"
 
@@ -108,8 +113,9 @@ class Attempts:
         """
         try:
             known = json.loads(text)
-            self = cls(known["in_a_row"], tuple(known["unreported"]), known["reported"], tuple(known["unlocked"]))
-            for time in (*self.unreported, *self.unlocked):
+            times = [tuple(known[name]) for name in ("unreported", "locks", "unlocks")]
+            self = cls(known["in_a_row"], times[0], known["reported"], times[1], times[2])
+            for time in (*self.unreported, *self.locks, *self.unlocks):
                 instant(time)
         except (KeyError, TypeError):
             raise ValueError("not a record of attempts") from None

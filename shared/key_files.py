@@ -16,9 +16,11 @@ from typing import Annotated, Final, Literal
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from shared.attempts import AccessError
+from shared.events.base import Name
+from shared.events.identity import UserId
 from shared.moments import add_years, stamp
 from shared.passphrases import check_passphrase, normalised
 from shared.signing import SigningKey, base64_bytes, key_id
@@ -63,8 +65,8 @@ class KeyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["trailkey/1"] = "trailkey/1"
-    user: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")]
-    holder: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    user: UserId
+    holder: Name
     public_key: Annotated[str, _base64(32)]
     made_at: str
     expires: date
@@ -119,8 +121,8 @@ def seal(
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
         raise RefusedError(
-            f"the {field} of the key cannot be {error.errors()[0]['input']!r}; a user id has up to 64 letters, "
-            "digits, dots, dashes and underscores, a holder is a printed name"
+            f"the {field} of the key cannot be {error.errors()[0]['input']!r}; a user id has 2 to 32 small "
+            "letters, digits, dots, dashes and underscores, a holder is a printed name"
         ) from None
     sealed = AESGCM(_derived(passphrase, unsealed)).encrypt(nonce, key.seed, _bound(unsealed))
     return unsealed.model_copy(update={"sealed": _text(sealed)})

@@ -27,7 +27,7 @@ def unlock(path: Path) -> int:
     key = PersonKey(path)
     known, record = key.about(), key.unlock(datetime.now(UTC))
     say(f"[green]The key of {safe(known.user)} can be tried again.[/]")
-    say(f"On record: {record.failures} failed attempts, unlocked {len(record.unlocked)} times.")
+    say(f"On record: {record.failures} failed attempts, unlocked {len(record.unlocks)} times.")
     if record.unreported:
         say(f"Not sealed yet: {len(record.unreported)}, from {record.first} to {record.last}.")
     return GOOD

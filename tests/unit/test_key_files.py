@@ -136,7 +136,7 @@ def test_a_passphrase_is_good_for_a_year_and_through_its_last_day() -> None:
     assert seal(KEY, USER, HOLDER, PHRASE, NOW, expires=date(2026, 6, 1), cost=CHEAP).expires == date(2026, 6, 1)
 
 
-@pytest.mark.parametrize("user", ["", "a ivanova", "a/ivanova", "a\nivanova", "-ivanova", "a" * 65])
+@pytest.mark.parametrize("user", ["", "a ivanova", "a/ivanova", "a\nivanova", "-ivanova", "A.Ivanova", "a" * 33])
 def test_a_user_id_is_one_plain_word(user: str) -> None:
     with pytest.raises(RefusedError, match="the user of the key cannot be"):
         seal(KEY, user, HOLDER, PHRASE, NOW, cost=CHEAP)

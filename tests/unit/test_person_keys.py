@@ -19,6 +19,7 @@ from services.cli.app import app
 from services.cli.doctor import examine
 from services.cli.installation import Installation
 from shared.attempts import MOST, AccessError, Attempts
+from shared.events.identity import AccessFailed
 from shared.key_files import Cost
 from shared.person_keys import PersonKey
 from shared.signing import Signer, verify_event
@@ -115,7 +116,7 @@ def test_an_administrator_unlocks_a_key_and_what_failed_stays_on_record(
 ) -> None:
     fail(key, MOST, later)
     unlocked = key.unlock(next(later))
-    assert (unlocked.failures, unlocked.locked, unlocked.unlocked) == (5, False, ("2026-03-04T09:00:06.000000Z",))
+    assert (unlocked.failures, unlocked.locked, unlocked.unlocks) == (5, False, ("2026-03-04T09:00:06.000000Z",))
     assert key.open(USER, PHRASE, next(later)).id == key.about().id
     fail(key, MOST, later)
     assert (key.attempts().failures, key.attempts().locked) == (10, True)
@@ -141,8 +142,21 @@ def test_failures_are_told_once_and_those_during_the_telling_later(
         key.attempts().event_data(name)
 
 
+def test_a_lock_is_told_of_though_it_was_unlocked_before_the_telling(
+    key: PersonKey, later: Iterator[datetime]
+) -> None:
+    fail(key, MOST, later)
+    key.unlock(next(later))
+    fail(key, 1, later)
+    told = AccessFailed.model_validate(key.attempts().event_data(key.about().id))
+    assert (told.failures, told.locked) == (6, True)
+    key.mark_reported(key.attempts())
+    fail(key, 1, later)
+    assert not AccessFailed.model_validate(key.attempts().event_data(key.about().id)).locked
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"in_a_row": -1, "unreported": [], "reported": 0, "unlocked": []}']
+    "text", ["", "{}", "[]", '{"in_a_row": -1, "unreported": [], "reported": 0, "locks": [], "unlocks": []}']
 )
 def test_a_missing_or_damaged_record_of_attempts_is_never_taken_for_none(key: PersonKey, text: str) -> None:
     record = key.path.with_name("a.ivanova.key.attempts")
@@ -215,6 +229,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from shared.attempts import AccessError
+from shared.events.identity import AccessFailed
 from shared.key_files import Cost
 from shared.person_keys import PersonKey
 n, path, guesses = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
