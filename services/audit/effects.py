@@ -2,13 +2,15 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from services.audit.register import ProtocolVersion, Register
-from shared.envelope import Envelope
-from shared.events import Data
+from shared.entry import Entry
+from shared.envelope import Envelope, read_envelope
+from shared.events import CATALOGUE, Data, read_data
 from shared.events import identity as ids
 from shared.events.authority import authority
 from shared.events.log import (
@@ -28,6 +30,7 @@ from shared.identities import (
     active,
     changed,
     check_revocation,
+    founders,
     granted,
     reinstated,
     replaced,
@@ -38,6 +41,24 @@ from shared.moments import instant, stamp
 from shared.words import KeyId, LogIndex, RefusedError
 
 MAX_TICKS_AT_ONCE: Final = 2000
+
+
+def register_as_of(trial: str, entries: Iterable[Entry]) -> Register:
+    """What admission knew of identities and people after these entries, from the first on; believed as sealed."""
+    register = Register(trial)
+    for entry in entries:
+        envelope = read_envelope(entry.body) if entry.admitted else None
+        if envelope is None or not envelope.route.startswith(("identity.", "log.", "protocol.", "record.")):
+            continue
+        format_ = entry.header.format
+        data = read_data(CATALOGUE[envelope.type], envelope.data, format_)
+        if isinstance(data, Opened):
+            register.clock = register.ticked = instant(entry.header.sealed_at)
+            for founder in founders(data):
+                register.accept(founder)
+        by = register.identities[KeyId(entry.header.key)]
+        take(register, envelope, data, by, entry.index, instant(entry.header.sealed_at), format_)
+    return register
 
 
 def take(

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from services.cli import identity_commands
+from services.cli.options import DEFAULT, AsOf, Broker, Data, Json
 from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
 
@@ -28,13 +30,8 @@ receipts = typer.Typer(no_args_is_help=True, help="What a source holds against t
 app.add_typer(receipts, name="receipt")
 keys = typer.Typer(no_args_is_help=True, help="The log's own key, and those of people.")
 app.add_typer(keys, name="key")
+app.add_typer(identity_commands.app, name="identity")
 
-Data = Annotated[Path, typer.Option("--data", envvar="TRAIL_HOME", help="The data directory of the trial.")]
-Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
-Broker = Annotated[
-    str | None,
-    typer.Option("--broker", envvar="TRAIL_BROKER", help="Where the broker is, if `trail up` did not start it."),
-]
 LogKeyText = Annotated[
     str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
 ]
@@ -45,8 +42,6 @@ TrialFile = Annotated[
     str | None,
     typer.Option("--protocol", help="The file of the trial whose log begins here; or nct06027853, cdiscpilot01."),
 ]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="Only what was sealed by this entry index or time.")]
-DEFAULT = Path(".trail")
 
 
 @app.command()

@@ -47,7 +47,7 @@ TABLE = {
     "protocol.activated": "investigator sponsor",
     "identity.granted identity.changed identity.suspended identity.reinstated identity.revoked "
     "identity.key_replaced": "root administrator",
-    "identity.trained": "administrator sponsor investigator",
+    "identity.trained": "root administrator sponsor investigator",
     "identity.delegated identity.delegation_ended": "investigator",
     "identity.access_failed": "site_system sponsor administrator root",
     "screening.registered": "site_system",  # a coordinator may, through the site's own source; see below

@@ -1,0 +1,85 @@
+"""Identities by command, on a running stack: granted, opened with a passphrase, locked, given another key."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.cli.installation import Installation
+from services.cli.running import running_stack
+
+ROOT = Path(__file__).parents[2]
+PHRASE = "oak ledger violet nine"
+WRONG = "elm ledger violet nine"
+
+
+def trail(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.cli.app", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120, input="")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Installation]:
+    home = Installation.create(tmp_path / "trial")
+    with running_stack(home):
+        yield home
+
+
+def said(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / f"{text[:3]}.txt"
+    path.write_text(text + "\n")
+    return path
+
+
+def listed(home: Installation) -> dict[str, dict[str, object]]:
+    shown = trail("identity", "list", "--json", "--data", home.directory)
+    return {str(one["user"] or one["source"]): one for one in json.loads(shown.stdout)}
+
+
+@pytest.mark.slow
+def test_a_person_is_granted_opens_the_key_is_locked_out_and_comes_back(home: Installation, tmp_path: Path) -> None:
+    data, phrase, wrong = ["--data", home.directory], said(tmp_path, PHRASE), said(tmp_path, WRONG)
+    for user, name, role in (("li.wei", "Li Wei", "investigator"), ("wang.f", "Wang Fang", "coordinator")):
+        new = ["--name", name, "--role", role, "--site", "701", "--new-passphrase-file", phrase]
+        answer = trail("identity", "grant", user, *new, *data)
+        assert answer.returncode == 0, answer.stderr
+    answer = trail("identity", "grant", "li.wei", "--name", "X", "--role", "monitor", *data)
+    assert answer.returncode == 2
+    assert "the user id li.wei was given before" in answer.stderr
+    on = ["--task", "data_entry", "--course", "GCP", "--on", "2026-03-01"]
+    assert trail("identity", "train", "wang.f", *on, *data).returncode == 0
+    by = ["--by", "li.wei", "--passphrase-file"]
+    task = ["--task", "data_entry", "--site", "701"]
+    assert trail("identity", "delegate", "wang.f", *task, *by, phrase, *data).returncode == 0
+    assert listed(home)["wang.f"]["may_do"]
+    answer = trail("identity", "delegate", "wang.f", "--task", "safety", "--site", "701", *by, phrase, *data)
+    assert answer.returncode == 1
+    assert "refused: wang.f is not trained for safety" in answer.stderr
+
+    for left in (4, 3, 2, 1):
+        answer = trail("identity", "delegate", "wang.f", *task, *by, wrong, *data)
+        assert answer.returncode == 2
+        assert f"{left} more may fail before the key is locked" in answer.stderr
+        assert "ALARM" in answer.stderr
+    assert "the key is locked now" in trail("identity", "delegate", "wang.f", *task, *by, wrong, *data).stderr
+    assert "is locked" in trail("identity", "delegate", "wang.f", *task, *by, phrase, *data).stderr
+    assert "suspended by entry" in str(listed(home)["li.wei"]["standing"]), "the log itself refuses the key now"
+
+    key_file = home.directory / "keys" / "people" / "li.wei.key"
+    assert trail("key", "unlock", key_file).returncode == 0
+    answer = trail("identity", "delegate", "wang.f", *task, *by, phrase, *data)
+    assert "is suspended since entry" in answer.stderr, "an administrator has to say so in the log as well"
+    assert trail("identity", "reinstate", "li.wei", "--why", "it was her", *data).returncode == 0
+    assert trail("identity", "delegate", "wang.f", *task, *by, phrase, *data).returncode == 0
+
+    again = ["--why", "yearly", "--new-passphrase-file", said(tmp_path, "birch window quiet 48"), *data]
+    assert trail("identity", "replace-key", "li.wei", *again).returncode == 0
+    wrong_now = trail("identity", "delegate", "wang.f", *task, *by, phrase, *data)
+    assert wrong_now.returncode == 2, "the old passphrase belongs to the old key"
+    new_phrase = tmp_path / "bir.txt"
+    assert trail("identity", "delegate", "wang.f", *task, *by, new_phrase, *data).returncode == 0
+    assert trail("verify", home.directory).returncode == 0
+    assert trail("replay", "--check", *data).returncode == 0
