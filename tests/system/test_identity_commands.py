@@ -1,24 +1,38 @@
 """Identities by command, on a running stack: granted, opened with a passphrase, locked, given another key."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from services.cli.app import app
 from services.cli.installation import Installation
 from services.cli.running import running_stack
+from shared.words import TrailError
 
-ROOT = Path(__file__).parents[2]
 PHRASE = "oak ledger violet nine"
 WRONG = "elm ledger violet nine"
 
 
-def trail(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "services.cli.app", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120, input="")
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended, with all that it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def trail(*arguments: str | Path) -> Answer:
+    """Run a command in this process: each process of its own would spend seconds on imports."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments], input="")
+    if isinstance(result.exception, TrailError):
+        return Answer(2, result.stdout, result.stderr + str(result.exception))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture
