@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from services.audit.app import AuditSettings
+from services.cli.installation import Installation
+from services.cli.reading import reading, verify
+from services.cli.stack import Stack
 from shared.note import NoteKey
 from shared.pkcs11 import TokenKey
 from shared.signers import load_keyring, load_signer
@@ -139,6 +142,31 @@ def test_a_log_moves_from_a_file_into_a_token_by_rotating_its_key(
     assert office.register().admitted
     assert office.verify().faults == []
     office.notary.close()
+
+
+@pytest.mark.slow
+def test_a_running_system_moves_its_log_key_into_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Installation.create(tmp_path / "trial")
+    monkeypatch.setenv("TRAIL_KEY_NEXT", URI)
+    monkeypatch.setenv("TRAIL_KEY_PIN", PIN)
+    command = [sys.executable, "-m", "services.cli.app", "key", "rotate", "--why", "into the HSM", "--to", URI]
+    for _ in range(2):  # and it starts again with it
+        stack = Stack(home)
+        try:
+            stack.start()
+            if not home.rotations:
+                done = subprocess.run(
+                    [*command, "--data", str(home.directory)], capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+        finally:
+            stack.stop()
+        home = Installation.open(home.directory)
+    assert home.log.current.public == key().public
+    with reading(home) as source:
+        assert verify(source, log_key=home.log.current).faults == []
+    written = b"".join(path.read_bytes() for path in (home.directory / "run").glob("*.log"))
+    assert PIN.encode() not in written
 
 
 def test_a_session_that_breaks_off_is_begun_again() -> None:

@@ -13,7 +13,7 @@ from shared.outbox import Outbox
 from shared.secrets import read_secret
 from shared.settings import ServiceSettings
 from shared.signers import load_keyring, load_signer
-from shared.signing import Signer, SigningKey, key_id, verify_event
+from shared.signing import Keyring, Signer, SignerError, SigningKey, key_id, verify_event
 from shared.words import SourceId, TrailError
 from tests.notary import LOG, ORIGIN, REGISTERED, SITE, TRIAL, Office
 from tests.unit.test_outbox import draft
@@ -58,7 +58,7 @@ def test_a_signer_without_a_private_key_here_signs_checkpoints_cosignatures_and_
     assert found.time == 7
     office = Office.founded(tmp_path / "office")
     office.notary.close()
-    office.keyring = load_keyring(str(saved(tmp_path / "log.pem", LOG)))
+    office.keyring = Keyring(Cloud(LOG))
     office.notary = office.open()
     outbox = Outbox.at(tmp_path / "outbox.sqlite", SourceId("site/701"), TRIAL)
     outbox.put([draft(type="screening.registered", data=REGISTERED)], lambda _role: Cloud(SITE))
@@ -66,6 +66,32 @@ def test_a_signer_without_a_private_key_here_signs_checkpoints_cosignatures_and_
     assert office.send(sent.payload, SITE).admitted
     assert verify_event(SITE.public, base64.b64decode(sent.signature), sent.payload)
     outbox.close()
+    office.notary.close()
+
+
+def test_what_a_signer_could_not_sign_is_signed_when_it_answers_again(tmp_path: Path) -> None:
+    class Away(Cloud):
+        answers = True
+
+        def sign(self, message: bytes) -> bytes:
+            if not self.answers:
+                raise SignerError("the token does not answer")
+            return super().sign(message)
+
+    office, away = Office.founded(tmp_path / "office"), Away(LOG)
+    office.notary.close()
+    office.keyring = Keyring(away)
+    office.notary = office.open()
+    size = office.notary.size
+    away.answers = False
+    for _ in range(2):
+        with pytest.raises(OSError, match="the token does not answer"):  # what a service tries again after
+            office.register()
+    assert office.notary.checkpoints.latest() is not None
+    away.answers = True
+    office.notary.seal([])
+    assert office.notary.size == size + 1
+    assert office.verify().faults == []
     office.notary.close()
 
 
