@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
-.PHONY: demo test test-all check bench strangers setup clean
+.PHONY: demo test test-all check part11 bench strangers setup clean
 
 demo: setup  ## run a whole synthetic study through the real stack, verify it, replay it
 	$(BIN)/trail demo
@@ -21,6 +21,9 @@ check: setup  ## style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+part11: setup  ## write docs/part11.md; with RESULTS, files of pytest --junitxml, say which clauses they leave open
+	$(BIN)/python -m tests.part11 $(RESULTS)
 
 bench: setup  ## each figure beside its floor, in one run
 	$(BIN)/python -m tests.benchmarks.bench

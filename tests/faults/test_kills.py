@@ -102,6 +102,7 @@ def watch(stack: Stack) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
+@pytest.mark.part11("11.10(a)", "E6(R3) 4.3.6")
 def test_fifty_kills_during_an_import_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     home = Installation.create(tmp_path / "trial")
     waves = write_waves(tmp_path)

@@ -14,6 +14,7 @@ from shared.drafts import Draft
 from shared.identities import ROOT_SOURCE
 
 
+@pytest.mark.part11("E6(R3) 4.3.6")
 def test_overdue_receipts_are_alarmed_and_their_events_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_two_thousand_entries_under_one_checkpoint_are_decided_on(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.part11("E6(R3) 4.3.6")
 def test_a_site_with_thousands_of_events_outlives_a_broker_outage(home: Installation, stack: Stack) -> None:
     """More than a client may buffer: nothing blocks for good, and all is delivered when the broker is back."""
     note = "x" * 1200

@@ -115,6 +115,7 @@ BYTES: list[tuple[str, str, Callable[[Office], bytes]]] = [
 
 
 @pytest.mark.parametrize(("what", "sentence", "write"), BYTES, ids=[row[0] for row in BYTES])
+@pytest.mark.part11("11.10(a)", "11.10(f)", "11.10(h)")
 def test_refused_bytes_are_sealed_as_they_came_and_what_follows_is_still_sealed(
     office: Office, what: str, sentence: str, write: Callable[[Office], bytes]
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_refused_message_repeated_is_answered_and_not_sealed_again(office: Off
     assert again.receipts[0][1] == first.receipts[0][1]
 
 
+@pytest.mark.part11("11.10(f)")
 def test_a_sequence_used_for_other_bytes_is_sealed_as_equivocation(office: Office) -> None:
     used = office.counter("site/701").last
     entry = office.post("screening.observed", OBSERVED | {"value": 71}, subject=PERSON, sequence=used)
@@ -190,6 +192,7 @@ def test_an_id_belongs_to_its_source_so_nobody_can_use_up_anothers(office: Offic
     assert office.verify().good
 
 
+@pytest.mark.part11("11.10(f)")
 def test_a_gap_is_stated_behind_the_event_that_shows_it_and_closed_by_late_arrivals(office: Office) -> None:
     last = office.counter("site/701").last
     ahead = office.event("screening.observed", OBSERVED, subject=PERSON, sequence=last + 4)
@@ -246,6 +249,17 @@ def test_a_source_cannot_name_an_event_of_another_in_a_correction(office: Office
     assert entry.header.reason == f"data.corrects: there is no admitted event {old} of site/702"
 
 
+@pytest.mark.part11("11.10(e)")
+def test_a_correction_leaves_what_it_corrects_as_it_was_and_says_who_when_and_why(office: Office) -> None:
+    old = good(office)
+    named = {"corrects": json.loads(old.body)["id"], "reason": "read from the wrong line"}
+    new = office.send(observed(office, value=71, **named))
+    assert office.entries()[old.index].raw == old.raw
+    assert (new.admitted, new.header.key, new.header.sealed_at) == (True, SITE.id, stamp(office.now))
+    assert named.items() <= json.loads(new.body)["data"].items()
+    assert office.verify().good
+
+
 def test_a_correction_stays_with_its_participant(office: Office) -> None:
     old = json.loads(good(office).body)["id"]
     office.register("701-002")
@@ -288,6 +302,7 @@ def test_an_event_that_is_about_nobody_takes_no_subject(office: Office) -> None:
     assert good(office).admitted
 
 
+@pytest.mark.part11("11.10(h)")
 def test_an_event_on_another_subject_than_its_own_is_refused(office: Office) -> None:
     payload = observed(office)
     for message in (
@@ -300,6 +315,7 @@ def test_an_event_on_another_subject_than_its_own_is_refused(office: Office) -> 
     assert office.send(payload).admitted
 
 
+@pytest.mark.part11("11.70")
 def test_a_signature_binds_only_the_very_entries_it_names(office: Office) -> None:
     record = good(office)
     beyond = office.notary.size + 100

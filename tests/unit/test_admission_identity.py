@@ -74,6 +74,7 @@ def assert_sealed_as_refused(office: Office, entry: Entry, sentence: str) -> Non
         ({"trail_key": OTHER_SITE.id}, f"the signature is not that of key {OTHER_SITE.id} over these bytes"),
     ],
 )
+@pytest.mark.part11("11.10(h)")
 def test_a_message_without_its_sources_signature_is_refused(
     office: Office, headers: dict[str, Any], sentence: str
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_strangers_key_is_refused(office: Office) -> None:
     assert_sealed_as_refused(office, entry, f"the key {STRANGER.id} has not been granted in this log")
 
 
+@pytest.mark.part11("11.10(h)")
 def test_a_site_cannot_speak_for_another(office: Office) -> None:
     entry = office.send(observed(office), OTHER_SITE)
     assert_sealed_as_refused(office, entry, f"the key {OTHER_SITE.id} speaks for site/702, not for site/701")
@@ -125,6 +127,7 @@ def test_a_site_cannot_speak_for_another(office: Office) -> None:
         (ROOT, "screening.registered", REGISTERED, "by coordinator or site_system, not by root"),
     ],
 )
+@pytest.mark.part11("11.10(g)")
 def test_a_role_may_submit_only_what_the_authority_table_gives_it(
     office: Office, key: SigningKey, type_: str, data: dict[str, Any], sentence: str
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_role_may_submit_only_what_the_authority_table_gives_it(
 
 
 @pytest.mark.parametrize("key", [SITE, INVESTIGATOR, SCREENING])
+@pytest.mark.part11("11.10(g)")
 def test_only_root_and_administrators_grant_and_revoke(office: Office, key: SigningKey) -> None:
     sentence = "may be submitted by administrator or root"
     entry = office.post("identity.granted", grant(NEW, "site/703", "site_system"), key=key)
@@ -149,6 +153,7 @@ def test_a_granted_key_speaks_from_the_next_entry_on_even_within_a_batch(office:
     assert office.verify().good
 
 
+@pytest.mark.part11("11.10(g)")
 def test_a_key_speaks_no_more_once_it_is_revoked_and_what_it_said_stays(office: Office) -> None:
     office.register("702-001", OTHER_SITE)
     before = office.entries()[-1]
@@ -246,6 +251,7 @@ def test_a_strangers_copy_of_an_event_does_not_block_the_genuine_one(office: Off
     assert office.verify().good
 
 
+@pytest.mark.part11("11.10(k)(2)")
 def test_a_protocol_is_adopted_only_with_its_own_digest(office: Office) -> None:
     data = {"document": "rules: []", "digest": "0" * 64}
     entry = office.post("protocol.adopted", data, key=ROOT)

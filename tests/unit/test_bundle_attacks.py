@@ -127,6 +127,7 @@ def without_entry(files: Unpacked, index: int) -> Unpacked:
     return covered(kept, count)
 
 
+@pytest.mark.part11("11.10(b)")
 def test_an_entry_left_out_of_a_range_is_named(bundles: dict[str, Unpacked], tmp_path: Path) -> None:
     files = bundles["range"]
     start, stop = manifest_of(files)["from"], manifest_of(files)["to"]
@@ -276,6 +277,7 @@ def opened(bundle: bytes) -> list[bytes]:
         "header respaced",
     ],
 )
+@pytest.mark.part11("11.10(b)")
 def test_the_whole_log_gives_away_what_was_done_to_it(
     bundles: dict[str, Unpacked],
     tmp_path: Path,

@@ -59,6 +59,7 @@ def test_the_same_log_and_arguments_give_the_same_bytes(sealed: Case, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.part11("11.10(b)")
 def test_every_kind_of_bundle_verifies_and_says_what_it_is(sealed: Case, tmp_path: Path, kind: str) -> None:
     files = unpacked(sealed.bundle(tmp_path / "bundle.zip", kind))
     assert judged(files, tmp_path) == ""
@@ -129,6 +130,7 @@ def test_a_site_that_begins_later_brings_the_entry_that_shows_how_far_its_number
     assert numbers == [highest]
 
 
+@pytest.mark.part11("11.10(b)")
 def test_a_participants_bundle_holds_every_entry_about_them(
     sealed: Case, entries: list[Entry], tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_identities_say_who_held_which_key_from_where_to_where(sealed: Case, tmp
     assert rows[SITE.id]["roles"] == ["site_system"]
 
 
+@pytest.mark.part11("11.10(k)(2)")
 def test_every_adopted_protocol_is_there_to_read(sealed: Case, tmp_path: Path) -> None:
     files = unpacked(sealed.bundle(tmp_path / "bundle.zip", "participant"))
     assert sorted(name for name in files if name.startswith("protocols/")) == [
@@ -308,6 +311,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.part11("11.10(b)")
 def test_the_record_tells_every_entry_in_words(sealed: Case, entries: list[Entry], tmp_path: Path) -> None:
     files = unpacked(sealed.bundle(tmp_path / "bundle.zip", "all"))
     page = Tags(files["RECORD.html"].decode())

@@ -51,6 +51,7 @@ def refusal(entries: list[Entry]) -> list[str]:
     return data.reasons
 
 
+@pytest.mark.part11("11.10(f)", "11.70")
 def test_a_signature_is_not_corrected_but_taken_back(site: Site) -> None:
     site.screen()
     first = site.sign()[0]
@@ -125,6 +126,7 @@ def test_a_vaccination_is_counted_from_an_infusion_later_than_planned(site: Site
     assert site.person.decision.failed == ("E4",)
 
 
+@pytest.mark.part11("11.10(f)")
 def test_no_place_without_a_live_completion_or_after_an_infusion(site: Site) -> None:
     site.screen()
     completed = next(e for e in site.log() if e.admitted and "screening.completed" in read_envelope(e.body).type)
@@ -197,6 +199,7 @@ def test_the_first_infusion_is_the_earliest_and_a_second_first_one_a_deviation(s
     assert site.person.decision.judged_on == "2026-03-04"
 
 
+@pytest.mark.part11("11.10(f)", "11.70")
 def test_an_infusion_needs_a_signature_on_the_decision_as_it_stands(site: Site) -> None:
     site.screen()
     site.sign()

@@ -53,6 +53,7 @@ def test_a_log_that_nobody_touched_agrees_with_everything(
 
 
 @pytest.mark.parametrize("what", DAMAGE)
+@pytest.mark.part11("11.10(c)")
 def test_every_kind_of_damage_is_named(
     home: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def screened() -> list[Entry]:
 
 
 @pytest.mark.parametrize("engines", RECORDED, ids="+".join)
+@pytest.mark.part11("11.10(a)", "11.10(c)", "11.10(g)")
 def test_every_ruling_of_a_golden_log_is_reached_again(engines: tuple[str, ...]) -> None:
     golden: Golden = list(read_golden(golden_path(*engines)))
     rows = [Row(entry.index, None, entry.raw) for entry, _ in golden]
@@ -56,12 +57,14 @@ def test_every_ruling_of_a_golden_log_is_reached_again(engines: tuple[str, ...])
 
 
 @pytest.mark.parametrize("engines", RECORDED, ids="+".join)
+@pytest.mark.part11("11.10(a)")
 def test_every_decision_of_a_golden_log_is_reproduced_byte_for_byte(engines: tuple[str, ...]) -> None:
     result = check([entry for entry, _ in read_golden(golden_path(*engines))])
     assert result.differences == []
     assert (result.pending, result.decisions > 50) == (0, True)
 
 
+@pytest.mark.part11("11.10(k)(2)")
 def test_every_decision_in_the_newest_golden_log_names_its_engine(newest: list[Entry]) -> None:
     named = {
         (event.envelope.source, event.data.engine)
@@ -80,6 +83,7 @@ def test_the_newest_golden_log_holds_every_kind_of_decision_and_standing(newest:
 
 
 @pytest.mark.parametrize("kind", sorted(kind.__name__ for kind in rules._JUDGES))
+@pytest.mark.part11("11.10(a)")
 def test_changing_any_kind_of_rule_turns_the_golden_log_red(screened: list[Entry], kind: str) -> None:
     """If this passes with a rule changed, a change of that rule could slip through unnoticed."""
     judged = next(rule for rule in rules._JUDGES if rule.__name__ == kind)

@@ -191,6 +191,7 @@ def test_a_database_cut_behind_the_last_checkpoint_refuses_to_start(office: Offi
     office.notary = Office(office.directory / "elsewhere").notary
 
 
+@pytest.mark.part11("11.10(c)")
 def test_a_restored_back_up_refuses_to_start_and_the_newest_one_starts_again(office: Office) -> None:
     home = office.directory / "audit"
     office.notary.close()
@@ -290,6 +291,7 @@ def test_a_checkpoint_is_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement", ["UPDATE entries SET entry = x'00'", "DELETE FROM entries", "DELETE FROM entries WHERE idx = 1"]
 )
+@pytest.mark.part11("11.10(c)", "11.10(e)")
 def test_the_database_itself_rejects_changes_to_what_is_sealed(office: Office, statement: str) -> None:
     connection = sqlite3.connect(office.directory / "audit" / "log.sqlite")
     with pytest.raises(sqlite3.IntegrityError, match="the log is append-only"):

@@ -30,6 +30,7 @@ def said(entry: Entry) -> tuple[str, dict[str, Any]]:
     return document["type"].removeprefix("trialtrail.").removesuffix(".v1"), document["data"]
 
 
+@pytest.mark.part11("11.10(e)")
 def test_a_clock_set_back_does_not_unseal_time(office: Office) -> None:
     times = []
     for step in (timedelta(0), -timedelta(days=1), timedelta(hours=1), -timedelta(seconds=1), timedelta(days=2)):

@@ -52,6 +52,7 @@ def keys(model: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("line", [*drafts(PAGE), *drafts(README), *commands()])
+@pytest.mark.part11("11.10(k)(1)")
 def test_every_draft_in_the_documents_is_one_that_its_source_may_post(line: str) -> None:
     draft = read_draft(line.encode())
     draft.check(TRIAL)
@@ -75,6 +76,7 @@ def test_the_page_for_sites_posts_an_adverse_event() -> None:
     assert "safety.event_reported" in {read_draft(line.encode()).type for line in commands()}
 
 
+@pytest.mark.part11("11.10(k)(1)")
 def test_every_decision_has_a_row_that_says_what_to_do() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| [^|]+ \| [^|]+ \|$", PAGE, re.MULTILINE)
     assert DECIDED - set(rows) == set()

@@ -103,6 +103,7 @@ def test_an_untouched_log_verifies(original: Path) -> None:
     assert verify_copy(original).faults == []
 
 
+@pytest.mark.part11("11.10(a)")
 def test_any_single_flipped_byte_of_a_sampled_entry_is_located(
     rows: list[Row], heads: list[tuple[int, int, str]]
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_removed_checkpoint_is_noticed(copy: Path, heads: list[tuple[int, int,
     assert "does not follow" in verify_copy(copy).faults[0].what
 
 
+@pytest.mark.part11("11.10(e)")
 def test_a_rewritten_tail_with_correct_links_is_noticed(rows: list[Row], heads: list[tuple[int, int, str]]) -> None:
     """The operator drops entry 150 and chains what follows anew: the links hold, the signed tree head does not."""
     kept = [read_entry(row.raw) for row in rows]
