@@ -35,8 +35,8 @@ def why_open(
         if not tests:
             reasons[clause.id] = clause.beyond or NOT_MARKED
         elif outcomes is not None:
-            came = {test.name: outcomes.get(_as_junit(test), "was not run") for test in tests}
-            if against := [f"{name} {trouble}" for name, trouble in came.items() if trouble]:
+            came = [(test.name, outcomes.get(_as_junit(test), "was not run")) for test in tests]
+            if against := [f"{name} {trouble}" for name, trouble in came if trouble]:
                 reasons[clause.id] = "; ".join(against)
     return reasons
 
