@@ -398,6 +398,7 @@ def turns(role: str) -> list[tuple[str, World, bool]]:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("type_", TYPES)
+@pytest.mark.part11("11.10(g)")
 def test_exactly_the_allowed_events_are_admitted(type_: str, role: str) -> None:
     may = role in MAY[type_]
     for turn, then, speaks in turns(role):
@@ -408,6 +409,7 @@ def test_exactly_the_allowed_events_are_admitted(type_: str, role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("meaning", get_args(Meaning))
+@pytest.mark.part11("11.10(g)")
 def test_exactly_the_allowed_signatures_are_admitted(meaning: str, role: str) -> None:
     may = role in MAY_SIGN[meaning]
     about = None if meaning in {"cohort", "protocol", "assumption"} else HERE
