@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from services.audit.effects import take
 from services.audit.register import Counter, Register
+from services.audit.reviewing import check_asked_about
 from services.audit.rights import active_identity, check_delegation, check_role, check_scope, named_site, site_of
 from services.audit.signature_rules import check_signature
 from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_bytes
@@ -20,7 +21,7 @@ from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, rea
 from shared.events.log import Opened, Ticked
 from shared.events.safety import SafetyRetracted
 from shared.events.screening import Registered, Retracted
-from shared.events.signatures import PersonSigned, RecordSigned
+from shared.events.signatures import PersonSigned, RecordSigned, ReviewQueryRaised
 from shared.identities import ROOT_SOURCE, Identity, founders
 from shared.moments import stamp
 from shared.words import LogIndex, RefusedError, SourceId
@@ -262,6 +263,8 @@ def _content(
         _check_correction(reading, envelope, data, identity, history)
     if isinstance(data, RecordSigned):
         check_signature(register, envelope, data, identity, sealed_at, history)
+    if isinstance(data, ReviewQueryRaised):
+        check_asked_about(envelope, data, history)
     return data
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from services.audit.register import ProtocolVersion, Register
+from services.audit.reviewing import take_review
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
 from shared.events import CATALOGUE, Data, read_data
@@ -23,7 +24,13 @@ from shared.events.log import (
     ProtocolAmended,
 )
 from shared.events.screening import Registered
-from shared.events.signatures import PersonSigned
+from shared.events.signatures import (
+    PersonSigned,
+    ReviewQueryAnswered,
+    ReviewQueryClosed,
+    ReviewQueryRaised,
+    ReviewRecorded,
+)
 from shared.identities import (
     Identity,
     Person,
@@ -92,6 +99,8 @@ def take(
         case Registered() if envelope.subject is not None and data.corrects is None:
             register.participants[envelope.subject] = envelope.source
             register.touched.add(("participant", envelope.subject))
+        case ReviewRecorded() | ReviewQueryRaised() | ReviewQueryAnswered() | ReviewQueryClosed():
+            take_review(register, envelope, data, identity, index)
         case PersonSigned() if data.meaning == "protocol":
             _take_protocol_signature(register, data)
         case _:

@@ -44,7 +44,17 @@ class ProtocolVersion:
     signed_by: tuple[str, ...] = ()
 
 
-Kind = Literal["source", "participant", "identity", "person", "protocol", "log"]
+@dataclass(frozen=True, slots=True)
+class ReviewQuery:
+    """A monitor's question to a site: the entry that asks it, about whom, and whether it was closed."""
+
+    entry: LogIndex
+    site: str
+    subject: str | None
+    closed: bool = False
+
+
+Kind = Literal["source", "participant", "identity", "person", "protocol", "query", "log"]
 
 
 @dataclass(slots=True)
@@ -55,7 +65,8 @@ class Register:
     the last INTAKE sequence that was dealt with; ``signed`` the size of the last checkpoint signed before.
     ``protocols`` are the versions by digest, each with the entry that brought it and the user ids of who signed it.
     ``touched`` collects what changed since it was last cleared: ("source", id), ("participant", code),
-    ("identity", key), ("person", user id), ("protocol", digest), ("log", "").
+    ("identity", key), ("person", user id), ("protocol", digest), ("query", name),
+    ("log", "").
     """
 
     trial: str
@@ -69,6 +80,7 @@ class Register:
     participants: dict[ParticipantId, SourceId] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
     protocols: dict[str, ProtocolVersion] = field(default_factory=dict)
+    queries: dict[str, ReviewQuery] = field(default_factory=dict)
     touched: set[tuple[Kind, str]] = field(default_factory=set)
 
     def copy(self) -> "Register":
@@ -80,6 +92,7 @@ class Register:
             participants=dict(self.participants),
             people=dict(self.people),
             protocols=dict(self.protocols),
+            queries=dict(self.queries),
             touched=set(),
         )
 
@@ -112,6 +125,11 @@ class Register:
         """Add or replace a person."""
         self.people[person.user] = person
         self.touched.add(("person", person.user))
+
+    def keep_query(self, name: str, query: ReviewQuery) -> None:
+        """Add or replace a monitor's question."""
+        self.queries[name] = query
+        self.touched.add(("query", name))
 
     def keep_protocol(self, digest: str, version: ProtocolVersion) -> None:
         """Add or replace a version of the protocol."""

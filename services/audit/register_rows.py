@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.audit.register import Counter, ProtocolVersion, Register
+from services.audit.register import Counter, ProtocolVersion, Register, ReviewQuery
 from shared.events.log import Opened
 from shared.identities import Delegation, Identity, Person, Training
 from shared.moments import instant, stamp
@@ -29,6 +29,9 @@ def register_rows(register: Register) -> dict[str, Any]:
             case "protocol":
                 version = register.protocols[name]
                 rows[f"protocol:{name}"] = {"entry": version.entry, "signed_by": list(version.signed_by)}
+            case "query":
+                query = register.queries[name]
+                rows[f"query:{name}"] = [query.entry, query.site, query.subject, query.closed]
             case "log":
                 assert register.opened is not None
                 assert register.clock is not None
@@ -62,6 +65,8 @@ def read_register(trial: str, rows: Mapping[str, Any]) -> Register:
                 register.people[name] = _read_person(name, value)
             case "protocol":
                 register.protocols[name] = ProtocolVersion(value["entry"], tuple(value["signed_by"]))
+            case "query":
+                register.queries[name] = ReviewQuery(*value)
             case "log":
                 register.trial = value["trial"]
                 register.opened = Opened.model_validate(value["opened"])

@@ -319,6 +319,7 @@ class Verifier:
             | {("identity", name) for name in register.identities}
             | {("person", name) for name in register.people}
             | {("protocol", name) for name in register.protocols}
+            | {("query", name) for name in register.queries}
             | {("log", "")}
         )
         rebuilt, saved = register_rows(register), complete_rows(saved)
