@@ -204,8 +204,8 @@ def departures(trial: Trial, rules: Rules, record: StoredStatement) -> Iterator[
     made = found[0]
     if said.decision not in _AGREES[made.action]:
         yield _departure(record, said, made.action, *made.arithmetic)
-    elif made.to is not None and said.opens != made.to:
-        yield _departure(record, said, made.action, f"recommended was {made.to}, opened is {said.opens}")
+    elif said.opens != (goal := made.to or made.dose_level):
+        yield _departure(record, said, made.action, f"recommended was {goal}, opened is {said.opens}")
 
 
 def _departure(record: StoredStatement, said: CohortDecided, recommended: str, *lines: str) -> Answer:

@@ -182,6 +182,16 @@ def test_a_decision_that_departs_from_the_recommendation_stands_and_is_noted(
     assert site.last("slots_decided").up_to["DL2"] == (3 if data["opens"] == "DL2" else 0)
 
 
+def test_a_stay_that_opens_another_level_departs_from_the_recommendation(site: SafetySite) -> None:
+    toxic(site, three(site)[0])
+    site.wait(31)
+    assert site.last("cohort_recommended").action == "stay"
+    said = decide(site, "stay", opens="DL3", slots=3)[0]
+    assert site.last("departure_noted").arithmetic == ["recommended was DL1, opened is DL3"]
+    site.correct(said, opens="DL1")
+    assert len(site.decided("departure_noted")) == 1
+
+
 def test_a_level_given_up_takes_nobody_when_the_committee_opens_one_above_it(site: SafetySite) -> None:
     for code in three(site):
         toxic(site, code)
