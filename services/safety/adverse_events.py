@@ -185,11 +185,16 @@ def _put_together(ae: str, first: Statement, later: Sequence[Statement], zone: Z
     criteria = [report.serious, *(update.serious for _, update in updates)]
     stated = [one for one in criteria if one is not None]
     causalities = [report.causality, *(update.causality for _, update in updates)]
+    sponsor = View(
+        causality=next((one.causality for one in reversed(assessed) if one.causality is not None), None),
+        serious=next((tuple(sorted(one.serious)) for one in reversed(assessed) if one.serious is not None), None),
+    )
     fatal = (
         outcome == "fatal"
         or any("death" in one for one in stated)
         or any(grade == _DEATH for grade in (report.grade, *(update.grade for _, update in updates)))
         or any(isinstance(one.data, Died) for one in about)
+        or "death" in (sponsor.serious or ())
     )
     awareness = [span(data.aware, zone) for data in (report, *(u for _, u in updates)) if data.aware is not None]
     return AdverseEvent(
@@ -203,12 +208,7 @@ def _put_together(ae: str, first: Statement, later: Sequence[Statement], zone: Z
             causality=next((one for one in reversed(causalities) if one is not None), None),
             serious=tuple(sorted({name for one in stated for name in one})) if stated else None,
         ),
-        sponsor=View(
-            causality=next((one.causality for one in reversed(assessed) if one.causality is not None), None),
-            serious=next(
-                (tuple(sorted(one.serious)) for one in reversed(assessed) if one.serious is not None), None
-            ),
-        ),
+        sponsor=sponsor,
         sponsor_expected=next((one.expected for one in reversed(assessed) if one.expected is not None), None),
         treated=_answer([report.treated, *(update.treated for _, update in updates)]) or _medicated(about),
         fatal=fatal,

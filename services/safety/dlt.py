@@ -104,13 +104,17 @@ def judge(
     last = latest + limits.last_day * _DAY
     case = _Case(window, limits, last, today)
     ordered = sorted(events, key=lambda event: event.ae)
-    gone = [(what, when) for what, when in (("died", died), ("left the trial", ended)) if when is not None]
+    gone: list[tuple[str, Span | None]] = [
+        (what, when) for what, when in (("died", died), ("left the trial", ended)) if when is not None
+    ]
+    if died is None:  # a fatal adverse event is a death, whether or not its safety.died has come
+        gone += [("died", fatal.since) for event in ordered if (fatal := death(event, zone)) is not None]
     findings = [finding for event in ordered for finding in _of_event(event, case)]
     findings += _unexplained(ordered, died, case)
-    if today > last and all(when.days(zone)[1] >= last for _, when in gone):
+    if today > last and all(when is not None and when.days(zone)[1] >= last for _, when in gone):
         findings += _at_the_end(ordered, cytopenia, case)
     dlts = tuple(dict.fromkeys(finding.name for finding in findings if finding.verdict == "dlt"))
-    left = [what for what in gone if what[1].days(zone)[0] <= last]
+    left = [(what, when) for what, when in gone if when is None or when.days(zone)[0] <= last]
     state: WindowState
     if dlts:
         state, conclusion = "dlt", f"a dose-limiting toxicity in {window.name}, {first} to {last}"

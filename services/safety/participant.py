@@ -186,9 +186,19 @@ class Participant(Document):
         return min(given, key=lambda one: (one[2].first, one[0].index), default=None)
 
     def died(self, zone: ZoneInfo) -> tuple[StoredStatement, Span] | None:
-        """The participant's death, with the record that says so."""
-        deaths = [(record, span(record.said.on, zone)) for record in self.of(Died) if isinstance(record.said, Died)]
+        """The participant's death, with the record that says so; where only a disposition does, that one."""
+        known = list(self.of(Died)) or self.ended_by_death()
+        deaths = [
+            (record, span(record.said.on, zone))
+            for record in known
+            if isinstance(record.said, Died | DispositionRecorded)
+        ]
         return min(deaths, key=lambda one: (one[1].first, one[0].index), default=None)
+
+    def ended_by_death(self) -> list[StoredStatement]:
+        """The dispositions that say that treatment or study ended by the participant's death."""
+        ended = self.of(DispositionRecorded)
+        return [one for one in ended if isinstance(one.said, DispositionRecorded) and one.said.status == "death"]
 
     def left(self, zone: ZoneInfo) -> tuple[StoredStatement, Span] | None:
         """When the participant left the trial before its end, with the record that says so."""

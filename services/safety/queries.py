@@ -208,6 +208,13 @@ def _of_death(participant: Participant, events: Sequence[AdverseEvent], zone: Zo
                 "safety.died, or correct the grade, the outcome or the criteria"
             )
             yield Query(f"event {event.ae} fatal without death", text, event.statements)
+    ended = participant.ended_by_death()
+    if ended and not deaths:
+        text = (
+            "treatment or study is said to have ended by death, but no death is recorded: send safety.died with "
+            "the adverse event that led to it, or correct the disposition"
+        )
+        yield Query("death not recorded", text, tuple(ended))
     unnamed = tuple(record for record in deaths if names_event(record.said) is None)
     if unnamed:
         text = (

@@ -325,7 +325,7 @@ def test_a_measurement_or_an_adverse_event_suffices(grade: int | None, said: lis
         ([severe("2026-03-10", 1), died("2026-04-02")], "clean"),
         ([severe("2026-03-10", 1), died("2026-04")], "dlt"),
         ([severe("2026-03-10", 5)], "dlt"),
-        ([severe("2026-03-10", 1, causality="unlikely"), died("2026-04")], "clean"),
+        ([severe("2026-03-10", 1, causality="unlikely"), died("2026-04")], "not_evaluable"),
         ([severe("2026-03-10", 1, "Neutropenia"), died("2026-03-12")], "dlt"),
     ],
 )
@@ -360,6 +360,21 @@ def test_death_from_something_unrelated_is_not_evaluable() -> None:
     found = window(*said, death="2026-03-12")
     assert found.state == "not_evaluable"
     assert "not dose-limiting, because it is not related" in found.arithmetic[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ([resolved("2026-03-12", "fatal")], "not_evaluable"),
+        ([resolved("2026-04-02", "fatal")], "clean"),
+        ([updated("2026-03-12", grade=5)], "not_evaluable"),
+        ([updated("2026-03-12", serious=["death"])], "not_evaluable"),
+    ],
+)
+def test_a_fatal_event_completes_no_window_while_its_death_is_not_recorded(said: list[Data], state: str) -> None:
+    found = window(severe("2026-03-10", 2, causality="not_related"), *said, cytopenia={NEUTROPHILS: 0})
+    assert found.state == state
+    assert found.arithmetic[-1].startswith("died ") is (state == "not_evaluable")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,31 @@ def test_who_leaves_before_day_28_is_not_evaluable_and_is_replaced(site: SafetyS
     assert site.last("cohort_recommended").evaluable == 0
 
 
+def test_who_is_said_to_have_died_by_a_disposition_alone_completes_no_window(site: SafetySite) -> None:
+    infuse(site, "701-001")
+    site.wait(10)
+    count(site, "701-001")
+    on = site.now.date().isoformat()
+    site.say("safety.disposition_recorded", {"phase": "study", "status": "death", "on": on}, of="701-001")
+    assert "safety.died" in site.queries()["death not recorded"]
+    site.wait(30)
+    assert window(site, "701-001").state == "open", "what led to the death could have been a toxicity"
+    toxic(site, "701-001", term="Pneumonia", grade=5, causality="not_related", onset=on)
+    site.say("safety.died", {"on": on, "cause": "Pneumonia", "ae": "1"}, of="701-001")
+    assert window(site, "701-001").state == "not_evaluable"
+    assert "death not recorded" not in site.queries()
+
+
+def test_a_death_that_only_the_sponsor_states_is_a_death(site: SafetySite) -> None:
+    infuse(site, "701-001")
+    toxic(site, "701-001", term="Pneumonia", grade=2, onset="2026-03-12")
+    said = {"ae": "1", "serious": ["death"], "why": "The family called."}
+    site.say("safety.event_assessed", said, of="701-001")
+    assert window(site, "701-001").state == "dlt"
+    assert site.last("slots_decided").held
+    assert "event 1 fatal without death" in site.queries()
+
+
 def test_nothing_is_recommended_before_the_cohort_can_be_judged(site: SafetySite) -> None:
     three(site)
     found = site.last("cohort_recommended")
