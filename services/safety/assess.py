@@ -16,7 +16,7 @@ from services.safety.dlt import Judged, judge
 from services.safety.measurements import Graded, item_courses, measured_terms
 from services.safety.participant import Participant, StoredStatement, TermGrade
 from services.safety.queries import Query, of_terms, queries
-from services.safety.reports import reports, unasked_reports
+from services.safety.reports import doubtful_reports, reports
 from services.safety.trial import Answer, Rules, cite
 from shared.moments import Span, instant, midnight
 from shared.protocol.safety import DoseLimits, LastingCytopenia
@@ -57,7 +57,7 @@ def assess(participant: Participant, rules: Rules, zone: ZoneInfo, sealed_at: st
         *_disputes(participant, events, zone),
         *owed.answers,
         *(query.answer(participant.source) for query in queries(participant, events, exposure, zone)),
-        *(_unasked(record) for record in unasked_reports(participant, owed.clocks)),
+        *(_doubtful(record, why) for record, why in doubtful_reports(participant, owed.clocks, events, rules)),
     ]
     if window is not None:
         answers.append(_window_answer(participant, window, zone))
@@ -236,10 +236,8 @@ def _late(
             yield Deviation(f"late {event.ae}", "serious_event_reported_late", text, (first,))
 
 
-def _unasked(record: StoredStatement) -> Answer:
-    text = (
-        f"a report was sent that no clock asked for (entry {record.index}): is it of the right event and profile?"
-    )
+def _doubtful(record: StoredStatement, why: str) -> Answer:
+    text = f"a report was sent (entry {record.index}) {why}"
     return Query(f"report {record.event_id} not owed", text, (record,)).answer(record.source)
 
 

@@ -7,7 +7,7 @@ the clock. The sponsor's own earlier awareness (a telephone call) counts as rece
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ from services.safety.clocks import Clock, day_of, follow_up, run, sent, sooner, 
 from services.safety.participant import Participant, StoredStatement
 from services.safety.trial import Answer, Rules, cite
 from shared.events.safety import EventAssessed, EventReported, ReportSent, names_event
-from shared.moments import Span, instant, span
+from shared.moments import Span, instant, midnight, span
 from shared.protocol.safety import ReportProfile
 
 _TYPES = {
@@ -49,7 +49,7 @@ def reports(
     by_number = {one.event.ae: one for one in classified}
     sponsor = ZoneInfo(rules.plan.sponsor_timezone)
     known = _Knowledge(participant.records, exposure, rules, zone, sponsor)
-    given = _sent(participant)
+    given = _sent(participant, sponsor)
     for one in classified:
         if one.susar and rules.plan.reports:
             receipts = known.receipts(one.event)
@@ -88,8 +88,10 @@ def _owed(
     if receipts.severe is not None:
         # What was determined while it was milder says nothing about when the severe information was known.
         anchor = determined if receipts.severe == since else None
-        sent_before = _sent_before(report, receipts.severe, zone)
-        milder = clock if sent_before is None else sent(clock, sent_before)
+        sent_before = _sent_before(report, receipts, zone)
+        milder = clock
+        if sent_before is not None:  # whether it is told before the worse news or after it, it was sent before
+            milder = sent(clock, sent_before).model_copy(update={"severe_since": None})
         severe = run(milder, profile, ae, severe=True, receipt=receipts.severe, determination=anchor, zone=zone)
         if severe.kind == "follow_up":
             later = severe
@@ -102,20 +104,24 @@ def _owed(
     return found
 
 
-def _sent_before(report: StoredStatement | None, day: date, zone: ZoneInfo) -> Span | None:
-    """When the initial report was sent, if that was before a day; None: it was not."""
-    if report is None or not isinstance(report.said, ReportSent):
+def _sent_before(report: StoredStatement | None, receipts: "_Receipts", zone: ZoneInfo) -> Span | None:
+    """When the initial report was sent, if that was before what made the event severe; None: it was not."""
+    if report is None or not isinstance(report.said, ReportSent) or receipts.severe_at is None:
         return None
     at = span(report.said.at, zone)
-    return at if at.days(zone)[1] < day else None
+    return at if at.end <= receipts.severe_at else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Receipts:
-    """The days on which the sponsor held what makes an event a SUSAR, and a severe one (None: it is not)."""
+    """The days on which the sponsor held what makes an event a SUSAR, and a severe one (None: it is not).
+
+    ``severe_at`` is when the latter was sealed as worse news, or its day's beginning where it was severe at once.
+    """
 
     susar: date
     severe: date | None
+    severe_at: datetime | None
     determined: date | None
 
 
@@ -140,20 +146,24 @@ class _Knowledge:
         theirs = [record for record in about if not isinstance(record.said, EventAssessed)]
         told = sorted({version.index: version for record in theirs for version in record.versions()}.items())
         found: dict[bool, date] = {}
+        severe_at: datetime | None = None
         for index, version in told:
             held = [known for record in theirs if (known := record.as_of(index)) is not None]
             for partly in adverse_events([*(one.statement() for one in held), *own], self.zone):
                 if partly.ae != event.ae or not classify(partly, self.exposure, self.rules, self.zone).susar:
                     continue
-                day = day_of(instant(version.sealed_at), self.sponsor)
+                sealed_at = instant(version.sealed_at)
+                day = day_of(sealed_at, self.sponsor)
                 called = self._days(own, "aware") if index <= _reported(theirs) else []
+                worse = False in found
                 found.setdefault(False, min([day, *called]))
                 if partly.fatal_or_life_threatening:
                     found.setdefault(True, min([day, *called]))
+                    severe_at = sealed_at if worse else midnight(found[True], self.sponsor)
             if True in found:
                 break
         determined = min(self._days(own, "determined"), default=None)
-        return _Receipts(found[False], found.get(True), determined)
+        return _Receipts(found[False], found.get(True), severe_at, determined)
 
     def _days(self, statements: Sequence[Statement], what: Literal["aware", "determined"]) -> list[date]:
         told = [getattr(one.data, what) for one in statements if isinstance(one.data, EventAssessed)]
@@ -165,21 +175,39 @@ def _reported(theirs: Sequence[StoredStatement]) -> int:
     return min(record.versions()[0].index for record in theirs if isinstance(record.said, EventReported))
 
 
-def _sent(participant: Participant) -> dict[str, StoredStatement]:
-    """The first live report of each clock."""
-    found: dict[str, StoredStatement] = {}
+def _sent(participant: Participant, zone: ZoneInfo) -> dict[str, StoredStatement]:
+    """The live report of each clock: of several the one that was sent first, whichever was recorded first."""
+    found: dict[str, tuple[datetime, int, StoredStatement]] = {}
     for record in participant.of(ReportSent):
         data = record.said
         if isinstance(data, ReportSent):
-            found.setdefault(f"{data.ae} {data.profile} {data.kind}", record)
-    return found
+            key, one = f"{data.ae} {data.profile} {data.kind}", (span(data.at, zone).end, record.index, record)
+            found[key] = min(found.get(key, one), one, key=lambda each: each[:2])
+    return {key: record for key, (*_, record) in found.items()}
 
 
-def unasked_reports(participant: Participant, clocks: Mapping[str, Clock]) -> Iterator[StoredStatement]:
-    """Reports sent that no clock asked for: of an event that is no SUSAR, or to an authority that nobody named."""
-    for key, record in _sent(participant).items():
+def doubtful_reports(
+    participant: Participant, clocks: Mapping[str, Clock], events: Sequence[AdverseEvent], rules: Rules
+) -> Iterator[tuple[StoredStatement, str]]:
+    """Reports sent that no clock asked for, that were sent already, or sent before the event began; and why."""
+    zone = ZoneInfo(rules.plan.sponsor_timezone)
+    counted = _sent(participant, zone)
+    begins = {event.ae: event.onset for event in events}
+    for record in participant.of(ReportSent):
+        data = record.said
+        assert isinstance(data, ReportSent)
+        key, onset = f"{data.ae} {data.profile} {data.kind}", begins.get(data.ae)
+        first = counted[key]
         if key not in clocks:
-            yield record
+            if record == first:
+                yield record, "that no clock asked for: is it of the right event and profile?"
+        elif record != first:
+            yield (
+                record,
+                f"that entry {first.index} had sent already: if they are one report, retract one of the two",
+            )
+        elif onset is not None and span(data.at, zone).end <= onset.first:
+            yield record, f"on {data.at}, before the adverse event began: correct one of the two dates"
 
 
 def _answer(key: str, clock: Clock, report: StoredStatement | None, statements: Sequence[Statement]) -> Answer:

@@ -1,6 +1,7 @@
 """Expedited reports as the safety service seals them: due, overdue, closed; and the site's 24 hours."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.console.safety import running_clocks
 from shared.decider import SealedEvent
-from shared.moments import instant
+from shared.moments import instant, stamp
 from tests.safety_site import DOCUMENT, SafetySite
 
 KNOWN = "2026-03-12T09:00:00+08:00"
@@ -178,6 +179,51 @@ def test_an_upgrade_to_fatal_after_the_report_owes_a_follow_up_in_seven_days(sit
     found = clocks(site)
     assert (found["us_fda follow_up"].days, found["us_fda follow_up"].day_zero) == (7, "2026-03-17")
     assert clocks(site, "report_closed")["us_fda initial"].result == "met"
+
+
+@pytest.mark.parametrize(("at", "owed"), [("2026-03-12T12:30", True), ("2026-03-12T13:30", False)])
+def test_a_report_that_went_out_hours_before_it_became_fatal_owes_a_follow_up_as_well(
+    site: SafetySite, at: str, owed: bool
+) -> None:
+    serious(site)
+    sent = {"ae": "1", "kind": "initial", "number": "2026-1", "profile": "us_fda", "at": at}
+    later = site.now + timedelta(hours=1)
+    site.root("log.clock_moved", {"to": stamp(later)})
+    site.now = later
+    site.say("safety.died", {"on": "2026-03-12", "cause": "Nausea", "ae": "1"})
+    site.say("safety.report_sent", sent)
+    assert ("us_fda follow_up" in clocks(site)) is owed
+    if owed:
+        assert clocks(site)["us_fda follow_up"].day_zero == "2026-03-12"
+
+
+@pytest.mark.parametrize("order", [("2026-03-20", "2026-04-02"), ("2026-04-02", "2026-03-20")])
+def test_of_two_reports_for_one_clock_the_first_sent_counts_and_the_other_is_asked_about(
+    site: SafetySite, order: tuple[str, str]
+) -> None:
+    serious(site)
+    site.wait(25)
+    said = {
+        at: site.say(
+            "safety.report_sent", {"ae": "1", "kind": "initial", "number": "1", "profile": "us_fda", "at": at}
+        )[0]
+        for at in order
+    }
+    assert clocks(site, "report_closed")["us_fda initial"].result == "met"
+    assert f"report {said['2026-04-02'].envelope.id} not owed" in site.queries()
+    assert f"report {said['2026-03-20'].envelope.id} not owed" not in site.queries()
+    site.retract(said["2026-03-20"])
+    assert clocks(site, "report_closed")["us_fda initial"].result == "missed"
+    assert f"report {said['2026-04-02'].envelope.id} not owed" not in site.queries()
+
+
+def test_a_report_sent_before_its_event_began_is_asked_about(site: SafetySite) -> None:
+    serious(site)
+    sent = {"ae": "1", "kind": "initial", "number": "1", "profile": "us_fda", "at": "2025-03-13"}
+    said = site.say("safety.report_sent", sent)[0]
+    assert "before the adverse event began" in site.queries()[f"report {said.envelope.id} not owed"]
+    site.correct(said, at="2026-03-12")
+    assert not any(name.startswith("report ") for name in site.queries())
 
 
 def test_a_correction_that_takes_the_seriousness_back_owes_the_report_no_more(site: SafetySite) -> None:
