@@ -4,7 +4,7 @@ Each statement about a participant is taken in, every question about them is ans
 the answer that was issued last becomes a decision. Cohorts are asked whenever a window or an enrolment changes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -101,18 +101,24 @@ class _Work:
 
     def take_reference(self) -> None:
         """Another version of the reference safety information: what is expected may change for everybody."""
-        kept = self._kept(self.trial.references)
-        self._change_trial(references=(*kept, StoredStatement.sealed(self.event)))
+        known = self.trial.references
+        place = self._place(known)
+        record = StoredStatement.sealed(self.event, known[place] if place < len(known) else None)
+        self._change_trial(references=(*known[:place], *known[place + 1 :], record))
         self._judge_everybody()
 
     def take_committee(self) -> None:
         """The cohort committee decided, or corrected what it had decided."""
-        gone, records = corrected_id(self.event.data), list(self.trial.committee)
-        place = next(
-            (at for at, one in enumerate(records) if gone is not None and one.event_id == gone), len(records)
+        records = list(self.trial.committee)
+        place = self._place(records)
+        wrong = records[place] if place < len(records) else None
+        since = self.event.entry.index if wrong is None else wrong.since
+        record = CommitteeDecision.of(
+            self.event,
+            source=self.event.envelope.source,
+            since=since,
+            before=None if wrong is None else StoredStatement(**wrong.model_dump(exclude={"since"})),
         )
-        since = records[place].since if place < len(records) else self.event.entry.index
-        record = CommitteeDecision.of(self.event, source=self.event.envelope.source, since=since)
         before = self.trial.model_copy(update={"committee": tuple(records[:place])})
         rules = self._rules()
         if rules is not None and rules.plan.cohorts is not None:
@@ -162,8 +168,8 @@ class _Work:
         """A measurement: its terms are graded, and the rest is asked again only if it could matter to it."""
         rules, zone = self._rules(), self._zone()
         before = self._participant(self._code())
-        record = StoredStatement.sealed(self.event)
         participant, gone = before.without(self.event)
+        record = StoredStatement.sealed(self.event, before.corrected(self.event))
         if rules is None or participant.exposed is None:
             self._keep(participant.with_measurement(record, {}))
             return
@@ -340,10 +346,11 @@ class _Work:
         self.trial = self.trial.model_copy(update=changes)
         self.documents[_TRIAL] = self.trial
 
-    def _kept(self, records: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
-        """Those records that the event does not correct."""
+    def _place(self, records: Sequence[StoredStatement]) -> int:
+        """Where among these records the one is that the event corrects; behind them all where it corrects none."""
         gone, source = corrected_id(self.event.data), self.event.envelope.source
-        return tuple(one for one in records if gone is None or (one.event_id, one.source) != (gone, source))
+        corrected = (at for at, one in enumerate(records) if one.source == source and gone and one.answers_to(gone))
+        return next(corrected, len(records))
 
 
 def _time_matters(participant: Participant, trial: Trial) -> bool:

@@ -52,6 +52,10 @@ class StoredStatement(StoredRecord):
         """The statement as it was first sealed, and every correction since, the present one last."""
         return [*(self.before.versions() if self.before is not None else ()), self]
 
+    def answers_to(self, event_id: str) -> bool:
+        """Whether it is the statement of this id, or stands in its place by however many corrections."""
+        return any(event_id in {one.event_id, corrected_id(one.said)} for one in self.versions())
+
     def as_of(self, index: int) -> "StoredStatement | None":
         """The version that stood after an entry; None: none did."""
         return next((one for one in reversed(self.versions()) if one.index <= index), None)
@@ -126,8 +130,7 @@ class Participant(Document):
         participant, items = self.without(event)
         records = participant.records
         if event.type in STATEMENTS:
-            corrected = [one for one in self.records if one not in records] if participant is not self else []
-            records = (*records, StoredStatement.sealed(event, corrected[-1] if corrected else None))
+            records = (*records, StoredStatement.sealed(event, self.corrected(event)))
         return participant.model_copy(update={"records": records}).seen_from(zone), items
 
     def seen_from(self, zone: ZoneInfo) -> "Participant":
@@ -153,14 +156,20 @@ class Participant(Document):
             return self, set()
 
         def live(kept: tuple[StoredStatement, ...]) -> tuple[StoredStatement, ...]:
-            # Whoever corrects the same statement again names the first one: the newest correction takes its place.
-            return tuple(
-                one for one in kept if one.source != source or gone not in {one.event_id, corrected_id(one.said)}
-            )
+            # Whoever names one that was corrected already means what stands in its place now.
+            return tuple(one for one in kept if one.source != source or not one.answers_to(gone))
 
         measurements = {name: live(kept) for name, kept in self.measurements.items()}
         items = {name for name, kept in measurements.items() if len(kept) != len(self.measurements[name])}
         return self.model_copy(update={"records": live(self.records), "measurements": measurements}), items
+
+    def corrected(self, event: SealedEvent) -> StoredStatement | None:
+        """The live record, of whatever kind, in whose place a statement comes; None: in none's."""
+        gone, source = corrected_id(event.data), event.envelope.source
+        if gone is None:
+            return None
+        kept = [*self.records, *(one for found in self.measurements.values() for one in found)]
+        return next((one for one in reversed(kept) if one.source == source and one.answers_to(gone)), None)
 
     def of(self, *types: type[Data]) -> Iterator[StoredStatement]:
         """The live records of these models, in log order."""

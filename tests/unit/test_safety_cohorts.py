@@ -240,6 +240,15 @@ def test_a_corrected_decision_keeps_its_place_and_opens_nothing_twice(site: Safe
     assert len(site.decided("departure_noted")) == before
 
 
+def test_a_decision_corrected_again_by_its_first_name_opens_nothing_twice(site: SafetySite) -> None:
+    wrong = decide(site, "hold")[0]
+    site.correct(wrong, decision="resume")
+    site.correct(wrong, decision="hold", why="Held after all.")
+    assert len(site.trial.committee) == 1
+    site.correct(wrong, decision="resume", why="Resumed after all.")
+    assert (len(site.trial.committee), site.last("slots_decided").held) == (1, False)
+
+
 def test_another_treatment_before_the_infusion_takes_no_window_away(site: SafetySite) -> None:
     infuse(site, "701-001")
     given = {"treatment": "Fludarabine", "arm": "DL1", "dose": 30, "unit": "mg/m2", "started": "2026-03-05"}

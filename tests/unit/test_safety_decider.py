@@ -63,6 +63,33 @@ def test_of_two_corrections_of_one_statement_the_newest_stands(site: SafetySite)
     assert site.queries() == {}
 
 
+def test_a_statement_corrected_twice_is_taken_back_by_any_of_its_names(site: SafetySite) -> None:
+    first = site.report()[0]
+    again = site.correct(first, grade=3)[0]
+    site.correct(again, grade=1)
+    site.correct(first, grade=2)
+    assert (site.last("event_classified").grade, site.queries()) == (2, {})
+    site.retract(first)
+    assert site.last("event_classified").retracted
+
+
+def test_a_measurement_corrected_twice_is_taken_back_by_any_of_its_names(site: SafetySite) -> None:
+    first = site.measure("platelets", 20, "10*3/uL", "2026-03-09")[0]
+    again = site.correct(first, value=30)[0]
+    site.correct(again, value=40)
+    site.correct(first, value=60)
+    assert site.last("grade_proposed").worst == 2
+    site.retract(first)
+    assert site.last("grade_proposed").worst == 0
+
+
+def test_a_reference_corrected_again_by_its_first_name_stands_once(site: SafetySite) -> None:
+    wrong = site.adopt_reference({"preferred_term": "Nausea"})[0]
+    site.correct(wrong, reactions=[{"preferred_term": "Rash"}])
+    site.correct(wrong, reactions=[])
+    assert len(site.trial.references) == 1
+
+
 def test_what_happens_before_the_first_infusion_is_not_emergent_unless_it_worsens_after(site: SafetySite) -> None:
     site.report(onset="2026-02-20", grade=1)
     assert not site.last("event_classified").emergent
