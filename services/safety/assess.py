@@ -18,7 +18,8 @@ from services.safety.participant import Participant, StoredStatement, TermGrade
 from services.safety.queries import Query, of_terms, queries
 from services.safety.reports import doubtful_reports, reports
 from services.safety.trial import Answer, Rules, cite
-from shared.moments import Span, instant, midnight
+from shared.events.safety import Died, EventResolved, EventUpdated
+from shared.moments import Span, instant, midnight, span
 from shared.protocol.safety import DoseLimits, LastingCytopenia
 
 
@@ -224,16 +225,27 @@ def _late(
     hours = rules.plan.site_report_hours
     for event in events:
         first = event.first_serious
-        if hours is None or first is None or event.aware is None:
+        aware = _knew_serious(event, zone)
+        if hours is None or first is None or aware is None:
             continue
         sealed = instant(since[event.ae])
-        if site_in_time(event.aware, sealed, hours) is False:
+        if site_in_time(aware, sealed, hours) is False:
             text = (
                 f"adverse event {event.ae} ({event.name}) is serious; the site knew on "
-                f"{event.aware.first.astimezone(zone):%Y-%m-%d %H:%M} and its report was sealed on "
+                f"{aware.first.astimezone(zone):%Y-%m-%d %H:%M} and its report was sealed on "
                 f"{sealed.astimezone(zone):%Y-%m-%d %H:%M}, more than {hours} hours later"
             )
             yield Deviation(f"late {event.ae}", "serious_event_reported_late", text, (first,))
+
+
+def _knew_serious(event: AdverseEvent, zone: ZoneInfo) -> Span | None:
+    """When the site first knew that it is serious: never before what made it so happened."""
+    said = None if event.first_serious is None else event.first_serious.data
+    if not isinstance(said, EventUpdated | EventResolved | Died):
+        return event.aware
+    stated = getattr(said, "aware", None)
+    aware = event.aware if stated is None else span(stated, zone)
+    return None if aware is None else max(aware, span(said.on, zone), key=lambda moment: moment.first)
 
 
 def _doubtful(record: StoredStatement, why: str) -> Answer:

@@ -309,6 +309,20 @@ def test_a_site_that_reports_within_its_hours_is_in_time_and_one_that_does_not_i
     assert rules().count(late) == 1, "a deviation is told once"
 
 
+@pytest.mark.parametrize(
+    ("aware", "late"), [("2026-03-17T11:00", False), (None, False), ("2026-03-16T11:00", True)]
+)
+def test_an_event_that_becomes_serious_later_is_late_only_from_when_the_site_knew_that(
+    site: SafetySite, aware: str | None, late: bool
+) -> None:
+    site.report(aware=KNOWN)
+    site.wait(5)
+    worse = {"ae": "1", "on": "2026-03-17" if aware is None else aware[:10], "serious": ["hospitalisation"]}
+    site.say("safety.event_updated", worse if aware is None else worse | {"aware": aware})
+    found = [event.data.rule for event in site.decided("deviation_raised")]
+    assert found == (["serious_event_reported_late"] if late else [])
+
+
 def test_a_correction_days_later_makes_no_report_late(site: SafetySite) -> None:
     said = serious(site)[0]
     site.wait(5)
