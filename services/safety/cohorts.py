@@ -99,7 +99,10 @@ def _arrived_with(trial: Trial, level: str) -> int:
     if not opened:
         return 0
     return sum(
-        one.level == level and one.index is not None and one.index < opened[-1] and one.state != "not_evaluable"
+        one.level == level
+        and one.infused_entry is not None
+        and one.infused_entry < opened[-1]
+        and one.state != "not_evaluable"
         for one in trial.members.values()
     )
 

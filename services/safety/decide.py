@@ -275,7 +275,14 @@ class _Work:
         member = self.trial.members.get(participant.code, Member())
         window, infused = assessed.window, participant.first_infusion(self._zone(participant))
         changed = member.model_copy(
-            update={"level": None, "first_day": None, "state": None, "index": None, "leaf": ""}
+            update={
+                "level": None,
+                "first_day": None,
+                "state": None,
+                "index": None,
+                "infused_entry": None,
+                "leaf": "",
+            }
         )
         if window is not None and infused is not None:
             record, said, _ = infused
@@ -285,6 +292,7 @@ class _Work:
                     "first_day": window.first_day.isoformat(),
                     "state": window.state,
                     "index": record.index,
+                    "infused_entry": record.versions()[0].index,
                     "leaf": record.leaf,
                 }
             )

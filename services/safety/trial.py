@@ -42,6 +42,7 @@ class Member(Document):
     state: str | None = None
     leaf: str = ""  # of the record of the first infusion
     index: int | None = None
+    infused_entry: int | None = None  # by which the infusion became known, whatever it was corrected to
     related_death: int | None = None
 
 

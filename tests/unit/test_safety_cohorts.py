@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from services.cli.show_safety import cohort_board
+from services.safety.cohorts import recommended
+from services.safety.trial import in_force
 from shared.words import TrailError
 from tests.safety_site import DOCUMENT, SafetySite
 
@@ -247,6 +249,22 @@ def test_a_decision_corrected_again_by_its_first_name_opens_nothing_twice(site: 
     assert len(site.trial.committee) == 1
     site.correct(wrong, decision="resume", why="Resumed after all.")
     assert (len(site.trial.committee), site.last("slots_decided").held) == (1, False)
+
+
+def test_a_corrected_infusion_stays_in_the_cohort_that_it_was_given_in(site: SafetySite) -> None:
+    toxic(site, three(site)[0])
+    site.wait(31)
+    decide(site, "stay", opens="DL1", slots=3)
+    before = site.last("cohort_recommended")
+    assert (before.action, before.arithmetic[-1]) == (
+        "wait",
+        "the cohort is not full: 3 participants still to be treated",
+    )
+    said = next(event for event in site.read(site.log()) if event.type == "treatment.infused")
+    site.correct(said, at=site.trial.members["701-001"].first_day)
+    made = recommended(site.trial, in_force(site.trial))
+    assert made is not None
+    assert made[0].arithmetic[-1] == before.arithmetic[-1]
 
 
 def test_another_treatment_before_the_infusion_takes_no_window_away(site: SafetySite) -> None:
