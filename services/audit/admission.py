@@ -14,12 +14,12 @@ from services.audit.effects import take
 from services.audit.register import Counter, Register
 from services.audit.reviewing import check_asked_about
 from services.audit.rights import active_identity, check_delegation, check_role, check_scope, named_site, site_of
-from services.audit.signature_rules import check_signature
+from services.audit.signature_rules import check_recommendation, check_signature
 from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_bytes
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
 from shared.events.log import Opened, Ticked
-from shared.events.safety import SafetyRetracted
+from shared.events.safety import CohortDecided, SafetyRetracted
 from shared.events.screening import Registered, Retracted
 from shared.events.signatures import PersonSigned, RecordSigned, ReviewQueryRaised
 from shared.identities import ROOT_SOURCE, Identity, founders
@@ -263,6 +263,8 @@ def _content(
         _check_correction(reading, envelope, data, identity, history)
     if isinstance(data, RecordSigned):
         check_signature(register, envelope, data, identity, sealed_at, history)
+    if isinstance(data, CohortDecided) and reading.format > 3:
+        check_recommendation(data, history)
     if isinstance(data, ReviewQueryRaised):
         check_asked_about(envelope, data, history)
     return data

@@ -1,5 +1,6 @@
 """What an electronic signature must be to be admitted (21 CFR 11.50, 11.70, 11.200). Pure; part of admission."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -9,7 +10,8 @@ from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
 from shared.events import short_type
 from shared.events.authority import CORRECTIONS, DELEGATED, authority
-from shared.events.signatures import PersonSigned, RecordSigned
+from shared.events.safety import CohortDecided
+from shared.events.signatures import PersonSigned, RecordSigned, SignedRecord
 from shared.identities import Identity
 from shared.moments import instant, stamp
 from shared.words import RefusedError
@@ -29,6 +31,25 @@ class Records(Protocol):
         """An entry; None beyond the end."""
 
 
+def check_records(named: Sequence[SignedRecord], records: Records, field: str = "records") -> None:
+    """Raise RefusedError unless each entry that is named is there, with the leaf hash that is named."""
+    for record in named:
+        if records.leaf(record.index) != record.leaf:
+            raise RefusedError(f"data.{field}: entry {record.index} does not have leaf hash {record.leaf}")
+
+
+def check_recommendation(data: CohortDecided, records: Records) -> None:
+    """Raise RefusedError unless what the committee says it had before it is a sealed recommendation."""
+    if data.recommendation is None or data.recommendation_leaf is None:
+        return
+    named = SignedRecord(index=data.recommendation, leaf=data.recommendation_leaf)
+    check_records([named], records, "recommendation")
+    entry = records.at(data.recommendation)
+    assert entry is not None  # its leaf hash was that of the record
+    if not entry.admitted or short_type(read_envelope(entry.body).type) != "safety.cohort_recommended":
+        raise RefusedError(f"data.recommendation: entry {data.recommendation} is no safety.cohort_recommended")
+
+
 def check_signature(
     register: Register,
     envelope: Envelope,
@@ -38,9 +59,7 @@ def check_signature(
     records: Records,
 ) -> None:
     """Raise RefusedError unless the signature is the signer's own to give, over these very entries, now."""
-    for record in data.records:
-        if records.leaf(record.index) != record.leaf:
-            raise RefusedError(f"data.records: entry {record.index} does not have leaf hash {record.leaf}")
+    check_records(data.records, records)
     if not isinstance(data, PersonSigned):
         return
     if identity.user is None:

@@ -113,6 +113,9 @@ BY_HAND: dict[str, dict[str, Any]] = {
 }
 
 
+OF_ANOTHER_LOG = {"corrects", "reason", "recommendation", "recommendation_leaf"}
+
+
 def key(name: str) -> SigningKey:
     """A key that guards nothing."""
     return SigningKey.from_seed(hashlib.sha256(f"trialtrail authority matrix {name}".encode()).digest())
@@ -219,7 +222,7 @@ def examples() -> dict[str, dict[str, Any]]:
     for entry, _ in read_golden(golden_path()):
         event = read_event(entry)
         if event is not None and event.type not in found:
-            found[event.type] = {k: v for k, v in event.envelope.data.items() if k not in {"corrects", "reason"}}
+            found[event.type] = {k: v for k, v in event.envelope.data.items() if k not in OF_ANOTHER_LOG}
     return found | BY_HAND
 
 
