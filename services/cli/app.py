@@ -105,6 +105,34 @@ def submit(
     raise typer.Exit(submit_file(data, file, broker, wait=wait, json_=json_))
 
 
+@app.command()
+def sign(
+    user: Annotated[str, typer.Option("--user", help="Your user id.")],
+    indices: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="[INDEX]...", min=0, help="Entries to sign; what waits if left out."),
+    ] = None,
+    meaning: Annotated[str | None, typer.Option("--meaning", help="What the signature says of INDEX.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Sign anew all of yours that was superseded.")] = False,
+    assumptions: Annotated[
+        list[str] | None, typer.Option("--assumption", help="With --meaning assumption: which one; repeat it.")
+    ] = None,
+    data: Data = DEFAULT,
+    broker: Broker = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", help="For scripts: a file or /dev/fd/N with the passphrase.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Sign records electronically, each shown in words first, with user id and passphrase; see what waits."""
+    from services.cli.signing import sign
+
+    asked = sign(
+        data, user, indices or [], meaning, assumptions or [], broker, passphrase_file, again=again, json_=json_
+    )
+    raise typer.Exit(asked)
+
+
 @imports.command("sdtm")
 def import_sdtm(
     directory: Annotated[Path, typer.Argument(help="A folder of SDTM tables as SAS transport files (.xpt).")],

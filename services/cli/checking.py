@@ -10,8 +10,11 @@ from services.cli.installation import LOCAL_WITNESS, Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
 from services.cli.reading import Reading, reading, verify
 from services.cli.show_safety import cohort_board, tell_clocks, tell_cohorts, tell_safety
+from services.cli.show_signatures import tell_signatures, tell_waiting
 from services.console.replay import Replay, as_of, check, participants, until, what_if
 from services.console.safety import knowledge, running_clocks
+from services.console.signature_words import signature_as_data, waiting_as_data
+from services.console.signatures import Book, signed
 from services.safety.decide import SafetyDecider
 from shared.decider import Machine, read_event
 from shared.entry import Entry
@@ -111,12 +114,18 @@ def replay_directory(
         if protocol is not None:
             return _what_if(source, protocol, participant, as_of, json_=json_)
         machine = _knowledge(source, as_of)
+        book = _signed(source, as_of)
     if participant is not None:
         show_one_participant(directory, participant, as_of=as_of, json_=json_)
     elif json_:
-        as_json({code: one.model_dump(mode="json", exclude={"records"}) for code, one in participants(machine)})
+        as_json(
+            {
+                code: one.model_dump(mode="json", exclude={"records"}) | {"signatures": _signatures(book, code)}
+                for code, one in participants(machine)
+            }
+        )
     else:
-        out.print(show.verdicts_table(machine))
+        out.print(show.verdicts_table(machine, book))
     return GOOD
 
 
@@ -174,14 +183,20 @@ def show_one_participant(directory: Path, code: str, *, as_of: str | None = None
     """Tell a participant's story, as known at a moment."""
     with reading(Installation.open(directory)) as source:
         machine = _knowledge(source, as_of)
+        book = _signed(source, as_of)
+        waiting = [one for one in book.waiting() if one.subject == code]
         known = until(as_of)
         entries = (entry for entry in source.log.entries() if code.encode() in entry.body and known(entry))
         if json_:
             events = (event for event in map(read_event, entries) if event is not None)
-            as_json(show.participant_as_json(machine, events, code) | {"safety": _safety_of(source, code, as_of)})
+            told = show.participant_as_json(machine, events, code)
+            told |= {"safety": _safety_of(source, code, as_of), "signatures": _signatures(book, code)}
+            as_json(told | {"not_signed": [waiting_as_data(one) for one in waiting]})
         else:
             show.tell_participant(machine, entries, code)
             tell_safety(_safety(source, as_of), code)
+            tell_signatures(book.about(code))
+            tell_waiting(waiting)
 
 
 def show_cohorts(directory: Path, *, as_of: str | None = None, json_: bool = False) -> None:
@@ -208,14 +223,28 @@ def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:
     """Show one entry of the log."""
     with reading(Installation.open(directory)) as source:
         entry = source.log.entry(index)
+        book = _signed(source, None)
+    # A signature is shown with what it signs, and on its own entry as it stands now.
+    signatures = [*book.on(index), *(one for one in book.signatures.values() if one.index == index)]
     if json_:
-        as_json(show.entry_as_json(entry))
+        as_json(show.entry_as_json(entry) | {"signatures": [signature_as_data(one) for one in signatures]})
     else:
         show.tell_entry(entry)
+        tell_signatures(signatures)
 
 
 def _knowledge(source: Reading, moment: str | None) -> Machine:
     return as_of(_told(source), moment)
+
+
+def _signed(source: Reading, moment: str | None) -> Book:
+    """The signatures as they stood at a moment."""
+    known = until(moment)
+    return signed(entry for entry in _told(source) if known(entry))
+
+
+def _signatures(book: Book, code: str) -> list[dict[str, object]]:
+    return [signature_as_data(one) for one in book.about(code)]
 
 
 def _safety(source: Reading, moment: str | None) -> Machine:

@@ -21,6 +21,7 @@ from services.cli.reading import reading
 from services.cli.stack import Stack, broker_url
 from services.cli.study import synthetic_study
 from services.console.replay import as_of
+from services.console.signatures import signed
 from shared.drafts import Draft, read_draft
 from shared.outbox import Outcome
 from shared.words import RefusedError, SourceId, TrailError
@@ -63,7 +64,7 @@ def run_demo(directory: Path, seed: int) -> int:
         player = asyncio.run(play())
         log.close()
     with reading(home) as source:
-        out.print(show.verdicts_table(as_of(source.log.entries(), None)))
+        out.print(show.verdicts_table(as_of(source.log.entries(), None), signed(source.log.entries())))
     for missed in player.missed:
         say(f"[yellow]{safe(missed)}[/]")
     say(f"Played {len(days)} days in {time.monotonic() - began:.0f} s. Now anyone can check it:")

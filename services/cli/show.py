@@ -8,6 +8,7 @@ from rich.table import Table
 
 from services.cli.output import coloured, out, safe, say
 from services.console.replay import participants, rules_of
+from services.console.signatures import Book
 from services.console.words import in_words
 from services.screening.eligibility import Assessed, assess_participant
 from services.screening.enrolment import Trial
@@ -19,15 +20,25 @@ from shared.protocol.model import Protocol
 from shared.words import TrailError
 
 
-def verdicts_table(machine: Machine) -> Table:
-    """One line a participant: standing, place, reasons."""
-    table = Table("participant", "standing", "place", "why", title="Participants", title_justify="left")
+def verdicts_table(machine: Machine, book: Book) -> Table:
+    """One line a participant: standing, place, reasons, and whose signature on eligibility stands."""
+    columns = ("participant", "standing", "place", "why", "eligibility signed by")
+    table = Table(*columns, title="Participants", title_justify="left")
     for code, participant in participants(machine):
         decision = participant.decision
         place = f"{participant.place} ({participant.dose_level})" if participant.place else ""
         standing = "not decided" if decision is None else decision.standing
-        table.add_row(safe(code), coloured(standing), place, safe(reason(participant, machine)))
+        why = safe(reason(participant, machine))
+        table.add_row(safe(code), coloured(standing), place, why, safe(_signers(book, code)))
     return table
+
+
+def _signers(book: Book, code: str) -> str:
+    eligibility = [one for one in book.about(code) if one.meaning == "eligibility"]
+    standing = [one for one in eligibility if one.status == "valid"]
+    if eligibility and not standing:
+        return "superseded" if eligibility[-1].status == "superseded" else "taken back"
+    return "; ".join(f"{one.name}, {one.signed_at[:10]}" for one in standing)
 
 
 def reason(participant: Participant, machine: Machine) -> str:
