@@ -14,6 +14,7 @@ from services.audit.register import Register
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.output import complain, say
+from services.cli.persons import person_key
 from shared.attempts import AccessError, Attempts
 from shared.drafts import Draft
 from shared.events import Role
@@ -26,11 +27,6 @@ _REPORTERS: Final[tuple[Role, ...]] = ("site_system", "sponsor", "administrator"
 """Who tells of failed attempts: the system that is nearest to the person first."""
 
 _PATIENCE: Final = 10.0
-
-
-def key_of(home: Installation, user: str) -> PersonKey:
-    """A person's key in a data directory."""
-    return PersonKey(home.directory / "keys" / f"{user}.key")
 
 
 @dataclass(slots=True)
@@ -49,12 +45,14 @@ class Access:
 
     @property
     def key(self) -> PersonKey:
-        """The person's key file."""
-        assert self.me.user is not None
-        return key_of(self.home, self.me.user)
+        """The person's key file.
+
+        Raises TrailError when it is not here.
+        """
+        return person_key(self.home, self.me)
 
     def check(self) -> None:
-        """Raise TrailError unless there is a way to ask, and the key file is the one that the log knows.
+        """Raise TrailError unless there is a way to ask, and the key that the log knows is here.
 
         Before anything is shown: nobody reads a record to learn then that it cannot be signed.
         """
@@ -62,12 +60,6 @@ class Access:
             raise TrailError(
                 "there is no terminal to ask for your passphrase: run this in one, or let --passphrase-file name a "
                 "file or a descriptor (/dev/fd/3) that holds it; it never goes on the command line"
-            )
-        about = self.key.about()
-        if about.id != self.me.key:
-            raise TrailError(
-                f"{self.key.path} holds the key {about.id}, and in the log {self.me.user} has {self.me.key}: put "
-                "the newer file there"
             )
         if self.key.attempts().unreported:
             self._report()

@@ -12,10 +12,11 @@ from rich.table import Table
 
 from services.audit.effects import register_as_of
 from services.audit.register import Register
+from services.cli.access import Access
 from services.cli.delivery import Post, line
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, err, out, safe, say
-from services.cli.persons import ask_passphrase, identity_of, new_person_key, open_key, register_of
+from services.cli.persons import ask_new_passphrase, identity_of, new_person_key, register_of
 from services.cli.reading import reading
 from services.cli.stack import broker_url
 from services.console.replay import until as entries_until
@@ -116,14 +117,15 @@ class Office:
         if self.by is None:
             return ROOT_SOURCE, home.key("root")
         register = register_of(home)
-        passphrase = ask_passphrase(f"Passphrase of {self.by}", self.passphrase_file)
-        signer = open_key(home, register, self.by, passphrase, self.broker)
-        return identity_of(register, self.by).source, signer
+        me = identity_of(register, self.by)
+        access = Access(home, self.broker or broker_url(home.directory), register, me, self.passphrase_file)
+        access.check()
+        return me.source, access.open()
 
     def _new_key(self, user: str, holder: str, passphrase_file: Path | None) -> str:
         """Make a person a key on this machine; its public part, base64."""
         err.print(f"A key for {safe(holder)}, kept encrypted on this machine: {safe(user)} chooses the passphrase.")
-        first = ask_passphrase(f"New passphrase of {user}", passphrase_file, new=True)
+        first = ask_new_passphrase(user, passphrase_file)
         key = new_person_key(self.home, user).create(user, holder, first, datetime.now(UTC))
         return base64.b64encode(key.public).decode()
 

@@ -82,7 +82,7 @@ def test_a_person_is_granted_opens_the_key_is_locked_out_and_comes_back(home: In
     assert "is locked" in trail("identity", "delegate", "wang.f", *task, *by, phrase, *data).stderr
     assert "suspended by entry" in str(listed(home)["li.wei"]["standing"]), "the log itself refuses the key now"
 
-    key_file = home.directory / "keys" / "people" / "li.wei.key"
+    key_file = home.directory / "keys" / "li.wei.key"
     assert trail("key", "unlock", key_file).returncode == 0
     answer = trail("identity", "delegate", "wang.f", *task, *by, phrase, *data)
     assert "is suspended since entry" in answer.stderr, "an administrator has to say so in the log as well"

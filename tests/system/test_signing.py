@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.cli.access import key_of
 from services.cli.installation import Installation
+from services.cli.persons import new_person_key
 from services.cli.reading import reading
 from services.cli.stack import Stack
 from services.console.signatures import Book, Signature, signed
@@ -79,7 +78,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     stack.start()
     scene = Scene(home, stack.url)
     scene.post(*drafts_of(PERSON, datetime.now(UTC).date()))
-    made = PersonKey(key_of(home, USER).path, cost=LEAST).create(USER, NAME, PHRASE, datetime.now(UTC))
+    made = PersonKey(new_person_key(home, USER).path, cost=LEAST).create(USER, NAME, PHRASE, datetime.now(UTC))
     granted = {"holder": NAME, "source": "site/701", "roles": ["investigator"], "user": USER}
     scene.say("identity.granted", granted | {"public_key": text_key(made)}, "admin/root")  # type: ignore[arg-type]
     yield scene
@@ -136,7 +135,7 @@ def test_a_wrong_passphrase_is_an_alarm_and_sealed_by_the_sites_system(scene: Sc
     assert f"ALARM: 1 failed attempts to open the key of {USER}" in screen
     failed = [each for each in scene.entries() if each.header.subject.endswith("identity.access_failed")]
     assert [(each.admitted, "site.701" in each.header.subject) for each in failed] == [(True, True)]
-    assert not key_of(scene.home, USER).attempts().unreported
+    assert not PersonKey(scene.home.directory / "keys" / f"{USER}.key").attempts().unreported
     assert [each.meaning for each in over(scene, int(index))] == ["causality"]
 
 
