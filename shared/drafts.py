@@ -1,13 +1,15 @@
 """An event before its source has numbered and signed it: what ``trail submit`` reads, one JSON object a line."""
 
-from typing import Annotated, Any
+import hashlib
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.entry import FORMAT_VERSION
-from shared.envelope import TYPE_PREFIX, read_envelope, read_json, write_envelope
+from shared.envelope import TYPE_PREFIX, read_envelope, read_json, write_envelope, write_json
 from shared.events import CATALOGUE, EventType, Role, check_dates, read_data, short_type
 from shared.events.identity import KINDS_OF_ROLE, SourceText
+from shared.free_text import free_texts, normal, value_at
 from shared.words import RefusedError
 
 
@@ -16,6 +18,8 @@ class Draft(BaseModel):
 
     ``type`` may be short (``screening.observed``). ``role`` says whose key signs it, when the source has more
     than one. ``id`` is given only to keep an id that another system has already given (a UUID).
+    ``private`` marks free texts as personal, by their paths in ``data``: they are encrypted before the event is
+    numbered. False: nothing in here is personal, and every text is to stay readable for good.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,6 +31,7 @@ class Draft(BaseModel):
     data: dict[str, Any]
     role: Role | None = None
     id: Annotated[str, Field(min_length=36, max_length=36)] | None = None
+    private: Annotated[list[str], Field(max_length=50)] | Literal[False] = []
 
     @property
     def event_type(self) -> EventType:
@@ -65,6 +70,31 @@ class Draft(BaseModel):
         envelope = read_envelope(payload)
         data = read_data(event, envelope.data)
         check_dates(data, envelope.time)
+        self.marked()
+
+    def marked(self) -> list[str]:
+        """The paths in ``private``, each in its one spelling.
+
+        Raises RefusedError when one is not of a free text, or there is no participant whose key could guard it.
+        """
+        event = self.event_type
+        if self.private and (self.subject is None or short_type(event.name).startswith("privacy.")):
+            about = "about the erasure itself" if self.subject is not None else "not about a participant"
+            raise RefusedError(f"private: a {short_type(event.name)} is {about}: its texts stay readable for all")
+        texts = free_texts(event.model, self.data)
+        paths = [normal(path) for path in self.private or []]
+        for path in paths:
+            if path not in texts:
+                raise RefusedError(_not_a_text(path, value_at(self.data, path) is not None, sorted(texts)))
+        return paths
+
+    def content(self) -> bytes:
+        """All that the draft says, in one spelling; how it is to be said (``private``) is no part of that."""
+        return write_json(self.model_dump(exclude={"private"}))
+
+    def digest(self) -> str:
+        """The SHA-256 of the content, 64 hexadecimal digits."""
+        return hashlib.sha256(self.content()).hexdigest()
 
     def payload(self, trial: str, event_id: str, sequence: int) -> bytes:
         """The event's bytes with this id and sequence."""
@@ -78,6 +108,16 @@ class Draft(BaseModel):
             trial=trial,
             data=self.data,
         )
+
+
+def _not_a_text(path: str, there: bool, texts: list[str]) -> str:  # noqa: FBT001 - a finding
+    could = f"what can be here: {', '.join(texts)}" if texts else "this event has none here"
+    if not there:
+        return f"private: there is no data.{path}; it names free texts, {could}"
+    return (
+        f"private: data.{path} is not free text, and the trial's rules must read it: only free text can be "
+        f"encrypted ({could})"
+    )
 
 
 def read_draft(line: bytes) -> Draft:

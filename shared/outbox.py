@@ -4,7 +4,6 @@ A broker's acknowledgement is not a record. What is in the outbox without a rece
 same bytes, for as long as it takes; the notary recognises repeats.
 """
 
-import hashlib
 import os
 import time
 import uuid
@@ -12,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import (
     Column,
@@ -33,12 +32,12 @@ from sqlalchemy import (
 
 from shared.database import sqlite
 from shared.drafts import Draft
-from shared.envelope import read_envelope, write_json
+from shared.envelope import read_envelope
 from shared.events import Role
 from shared.note import LogKey
 from shared.receipt import open_receipt, receipt_signature
 from shared.signing import Signer
-from shared.words import EvidenceError, LogIndex, SourceId, TrailError
+from shared.words import EvidenceError, LogIndex, RefusedError, SourceId, TrailError
 
 METADATA: Final = MetaData()
 OUTBOX: Final = Table(
@@ -90,6 +89,39 @@ class Outcome:
     reason: str
 
 
+class Privacy(Protocol):
+    """How the personal texts of drafts are kept out of everything that is written (``shared.private_drafts``)."""
+
+    def check(self, draft: Draft) -> None:
+        """Raise RefusedError when the draft's personal texts cannot be encrypted."""
+
+    def fingerprints(self, draft: Draft) -> Sequence[str]:
+        """Under which names (64 hexadecimal digits each) the draft may be known; it is kept under the first."""
+
+    def encrypted(self, draft: Draft) -> Draft:
+        """The draft as it may be sealed."""
+
+
+class NothingPrivate:
+    """For sources that speak of no participant: the root, and services."""
+
+    def check(self, draft: Draft) -> None:
+        """Raise RefusedError when there is something to encrypt after all."""
+        if draft.private:
+            raise RefusedError("private: there are no privacy keys here; post the draft with `trail submit`")
+
+    def fingerprints(self, draft: Draft) -> Sequence[str]:
+        """See Privacy."""
+        return (draft.digest(),)
+
+    def encrypted(self, draft: Draft) -> Draft:
+        """See Privacy."""
+        return draft
+
+
+NOTHING_PRIVATE: Final = NothingPrivate()
+
+
 def uuid7() -> str:
     """A time-ordered UUID (RFC 9562 section 5.7)."""
     milliseconds = time.time_ns() // 1_000_000
@@ -117,32 +149,41 @@ class Outbox:
         """Let go of the file."""
         self.engine.dispose()
 
-    def put(self, drafts: Sequence[Draft], key_of: Callable[[Role], Signer], *, checked: bool = True) -> list[int]:
+    def put(
+        self,
+        drafts: Sequence[Draft],
+        key_of: Callable[[Role], Signer],
+        *,
+        privacy: Privacy = NOTHING_PRIVATE,
+        checked: bool = True,
+    ) -> list[int]:
         """Number, sign and keep drafts; returns their sequence numbers, in order.
 
         A draft that says exactly what an earlier one said is that event, not a second one, so that a file can
-        be submitted again after an interruption. Raises RefusedError (via Draft.check) before anything is kept;
+        be submitted again after an interruption. Its personal texts never come near this file: ``privacy`` encrypts
+        them before the event is numbered. Raises RefusedError (via Draft.check) before anything is kept;
         ``checked=False`` leaves all judgement to the notary.
         """
         if checked:
             for draft in drafts:
                 draft.check(self.trial)
+                privacy.check(draft)
         numbers = []
         with self.engine.begin() as connection:
             following = self._last(connection) + 1
             for draft in drafts:
-                content = hashlib.sha256(write_json(draft.model_dump())).hexdigest()
+                names = privacy.fingerprints(draft)
                 known = connection.execute(
-                    select(OUTBOX.c.sequence).where(OUTBOX.c.content == content)
-                ).scalar_one_or_none()
+                    select(func.min(OUTBOX.c.sequence)).where(OUTBOX.c.content.in_(names))
+                ).scalar()
                 if known is not None:
                     numbers.append(known)
                     continue
                 event_id = draft.id or uuid7()
                 if connection.execute(select(OUTBOX.c.id).where(OUTBOX.c.id == event_id)).one_or_none():
                     raise TrailError(f"an event with id {event_id} was already submitted, with other content")
-                payload = draft.payload(self.trial, event_id, following)
-                self.keep(connection, [(following, payload)], key_of(draft.signing_role), content)
+                payload = privacy.encrypted(draft).payload(self.trial, event_id, following)
+                self.keep(connection, [(following, payload)], key_of(draft.signing_role), names[0])
                 numbers.append(following)
                 following += 1
         return numbers

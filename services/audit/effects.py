@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from services.audit.erasure import take_erasure
 from services.audit.register import ProtocolVersion, Register
 from services.audit.reviewing import take_review
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
-from shared.events import CATALOGUE, Data, read_data
+from shared.events import CATALOGUE, Data, SiteData, read_data
 from shared.events import identity as ids
 from shared.events.authority import authority
 from shared.events.log import (
@@ -103,6 +104,8 @@ def take(
             take_review(register, envelope, data, identity, index)
         case PersonSigned() if data.meaning == "protocol":
             _take_protocol_signature(register, data)
+        case SiteData():
+            take_erasure(register, envelope, data, index)
         case _:
             _take_identity(register, data, identity, index, sealed_at)
 

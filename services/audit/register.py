@@ -54,7 +54,31 @@ class ReviewQuery:
     closed: bool = False
 
 
-Kind = Literal["source", "participant", "identity", "person", "protocol", "query", "log"]
+Statement = tuple[str, str]
+"""An event by its source and id: an id is its source's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """An order to erase a participant's personal detail.
+
+    ``said`` is the order itself, ``withdrawn`` whether it was taken back or corrected; ``signed_by`` each signature
+    over it with the signer's user id; ``keys`` the keys that are destroyed, each with the entry that says so.
+    """
+
+    participant: ParticipantId
+    said: Statement
+    withdrawn: bool = False
+    signed_by: tuple[tuple[str, Statement], ...] = ()
+    keys: tuple[tuple[str, LogIndex], ...] = ()
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """The persons who have signed it, by user id, each once."""
+        return tuple(dict.fromkeys(user for user, _ in self.signed_by))
+
+
+Kind = Literal["source", "participant", "identity", "person", "protocol", "query", "erasure", "log"]
 
 
 @dataclass(slots=True)
@@ -65,7 +89,7 @@ class Register:
     the last INTAKE sequence that was dealt with; ``signed`` the size of the last checkpoint signed before.
     ``protocols`` are the versions by digest, each with the entry that brought it and the user ids of who signed it.
     ``touched`` collects what changed since it was last cleared: ("source", id), ("participant", code),
-    ("identity", key), ("person", user id), ("protocol", digest), ("query", name),
+    ("identity", key), ("person", user id), ("protocol", digest), ("query", name), ("erasure", index of the order),
     ("log", "").
     """
 
@@ -81,6 +105,7 @@ class Register:
     people: dict[str, Person] = field(default_factory=dict)
     protocols: dict[str, ProtocolVersion] = field(default_factory=dict)
     queries: dict[str, ReviewQuery] = field(default_factory=dict)
+    erasures: dict[LogIndex, Erasure] = field(default_factory=dict)
     touched: set[tuple[Kind, str]] = field(default_factory=set)
 
     def copy(self) -> "Register":
@@ -93,6 +118,7 @@ class Register:
             people=dict(self.people),
             protocols=dict(self.protocols),
             queries=dict(self.queries),
+            erasures=dict(self.erasures),
             touched=set(),
         )
 
@@ -135,3 +161,8 @@ class Register:
         """Add or replace a version of the protocol."""
         self.protocols[digest] = version
         self.touched.add(("protocol", digest))
+
+    def keep_erasure(self, order: LogIndex, erasure: Erasure) -> None:
+        """Add or replace an order to erase, by the entry that gives it."""
+        self.erasures[order] = erasure
+        self.touched.add(("erasure", str(order)))

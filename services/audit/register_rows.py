@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.audit.register import Counter, ProtocolVersion, Register, ReviewQuery
+from services.audit.register import Counter, Erasure, ProtocolVersion, Register, ReviewQuery
 from shared.events.log import Opened
 from shared.identities import Delegation, Identity, Person, Training
 from shared.moments import instant, stamp
-from shared.words import KeyId, ParticipantId, SourceId
+from shared.words import KeyId, LogIndex, ParticipantId, SourceId
 
 
 def register_rows(register: Register) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def register_rows(register: Register) -> dict[str, Any]:
             case "query":
                 query = register.queries[name]
                 rows[f"query:{name}"] = [query.entry, query.site, query.subject, query.closed]
+            case "erasure":
+                rows[f"erasure:{name}"] = _erasure_row(register.erasures[LogIndex(int(name))])
             case "log":
                 assert register.opened is not None
                 assert register.clock is not None
@@ -67,6 +69,8 @@ def read_register(trial: str, rows: Mapping[str, Any]) -> Register:
                 register.protocols[name] = ProtocolVersion(value["entry"], tuple(value["signed_by"]))
             case "query":
                 register.queries[name] = ReviewQuery(*value)
+            case "erasure":
+                register.erasures[LogIndex(int(name))] = _read_erasure(value)
             case "log":
                 register.trial = value["trial"]
                 register.opened = Opened.model_validate(value["opened"])
@@ -144,6 +148,27 @@ def _read_person(user: str, value: Mapping[str, Any]) -> Person:
         KeyId(value["key"]),
         tuple(Training(task, _read(until)) for task, until in value["trainings"]),
         tuple(delegations),
+    )
+
+
+def _erasure_row(erasure: Erasure) -> dict[str, Any]:
+    return {
+        "participant": erasure.participant,
+        "said": list(erasure.said),
+        "withdrawn": erasure.withdrawn,
+        "signed_by": [[user, *said] for user, said in erasure.signed_by],
+        "keys": [list(one) for one in erasure.keys],
+    }
+
+
+def _read_erasure(value: Mapping[str, Any]) -> Erasure:
+    source, id_ = value["said"]
+    return Erasure(
+        ParticipantId(value["participant"]),
+        (source, id_),
+        value["withdrawn"],
+        tuple((user, (by, signature)) for user, by, signature in value["signed_by"]),
+        tuple((key, entry) for key, entry in value["keys"]),
     )
 
 

@@ -189,11 +189,11 @@ def show_one_participant(directory: Path, code: str, *, as_of: str | None = None
         entries = (entry for entry in source.log.entries() if code.encode() in entry.body and known(entry))
         if json_:
             events = (event for event in map(read_event, entries) if event is not None)
-            told = show.participant_as_json(machine, events, code)
+            told = show.participant_as_json(machine, events, code, source.reader())
             told |= {"safety": _safety_of(source, code, as_of), "signatures": _signatures(book, code)}
             as_json(told | {"not_signed": [waiting_as_data(one) for one in waiting]})
         else:
-            show.tell_participant(machine, entries, code)
+            show.tell_participant(machine, entries, code, source.reader())
             tell_safety(_safety(source, as_of), code)
             tell_signatures(book.about(code))
             tell_waiting(waiting)
@@ -222,14 +222,14 @@ def show_clocks(directory: Path, *, as_of: str | None = None, json_: bool = Fals
 def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:
     """Show one entry of the log."""
     with reading(Installation.open(directory)) as source:
-        entry = source.log.entry(index)
+        entry, reader = source.log.entry(index), source.reader()
         book = _signed(source, None)
     # A signature is shown with what it signs, and on its own entry as it stands now.
     signatures = [*book.on(index), *(one for one in book.signatures.values() if one.index == index)]
     if json_:
         as_json(show.entry_as_json(entry) | {"signatures": [signature_as_data(one) for one in signatures]})
     else:
-        show.tell_entry(entry)
+        show.tell_entry(entry, reader)
         tell_signatures(signatures)
 
 

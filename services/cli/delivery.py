@@ -60,12 +60,12 @@ class Post:
         return grants
 
     def put(self, drafts: Sequence[Draft]) -> dict[SourceId, list[int]]:
-        """Number, sign and keep drafts; returns their sequences by source."""
-        kept = {}
+        """Encrypt what is personal, number, sign and keep drafts; returns their sequences by source."""
+        kept, privacy = {}, self.home.privacy
         for source in sorted({draft.source for draft in drafts}):
             source_id = SourceId(source)
             own = [draft for draft in drafts if draft.source == source]
-            kept[source_id] = self.outbox(source_id).put(own, self._key_of(source_id))
+            kept[source_id] = self.outbox(source_id).put(own, self._key_of(source_id), privacy=privacy)
         return kept
 
     def outcomes(self, kept: dict[SourceId, list[int]]) -> Iterator[tuple[SourceId, Outcome]]:

@@ -11,6 +11,7 @@ tiles/                     what is published: tiles and entry bundles (C2SP tlog
 witness/                   this machine's own witness; a real one belongs to another organisation
 screening/, safety/        each deciding service's state and outbox
 outbox/                    the outboxes of the sources on this machine
+privacy/                   the participants' privacy keys, to be destroyed when the law says so (docs/privacy.md)
 broker/                    JetStream's files
 run/                       what is running now, and its logs
 """
@@ -38,6 +39,8 @@ from shared.note import NoteKey
 from shared.outbox import Outbox
 from shared.policy import Policy
 from shared.policy import Witness as WitnessOf
+from shared.privacy_keys import PrivacyKeys
+from shared.private_drafts import PrivateDrafts
 from shared.protocol.model import load_protocol, protocol_digest
 from shared.signing import Keyring, Signer, SigningKey
 from shared.words import LogIndex, SourceId, TrailError
@@ -252,6 +255,19 @@ class Installation:
         """The log's keys as this machine knows them, to check receipts with."""
         keys = [(0, self.log_key.public), *((start, key.public) for start, key in self.rotations)]
         return LogKeys(self.log_key.name, tuple(keys))
+
+    @property
+    def privacy_keys(self) -> PrivacyKeys:
+        """The participants' privacy keys of this machine."""
+        return PrivacyKeys(self.directory / "privacy")
+
+    @property
+    def privacy(self) -> PrivateDrafts:
+        """How this machine's sources keep personal texts private.
+
+        By default only where the clock is real: a simulated log holds synthetic data, which people are to read.
+        """
+        return PrivateDrafts(self.privacy_keys, self.trial, by_default=self.clock == "system")
 
     def _seal_genesis(self, outbox: Outbox, start: datetime | None) -> None:
         first = outbox.waiting(1)[0]

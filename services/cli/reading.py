@@ -16,6 +16,7 @@ from services.audit.timestamps import Timestamps
 from services.audit.verify import Fault, Report, Verifier
 from services.audit.vouched import Attestations, vouch
 from services.cli.installation import Installation
+from services.console.private import Reader, destroyed_keys
 from shared.database import sqlite
 from shared.log_keys import LogKeys
 from shared.moments import instant
@@ -41,6 +42,11 @@ class Reading:
     def cosignatures(self) -> Cosignatures:
         """What witnesses gave."""
         return Cosignatures(self.checkpoints.engine)
+
+    def reader(self) -> Reader:
+        """What private texts whoever reads here may see."""
+        erasures = self.log.register(self.home.trial).erasures
+        return Reader(destroyed_keys(erasures.values()), self.home.privacy_keys.find)
 
     def attestations(self) -> Attestations:
         """What outsiders gave; read before the checkpoints, which then hold all that it is about."""

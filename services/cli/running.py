@@ -90,7 +90,7 @@ def run_demo(directory: Path, seed: int) -> int:
 def submit_file(directory: Path, file: Path, broker: str | None = None, *, wait: bool, json_: bool) -> int:
     """Put a file of drafts into the outboxes and deliver them."""
     home = Installation.open(directory)
-    drafts = _read_drafts(file, home.trial)
+    drafts = _read_drafts(file, home)
     post = Post(home)
     grants = post.missing_grants(drafts)
     post.put(grants)
@@ -121,18 +121,20 @@ def submit_file(directory: Path, file: Path, broker: str | None = None, *, wait:
     return WRONG if any(one.verdict == "refused" for _, one in outcomes) else GOOD
 
 
-def _read_drafts(file: Path, trial: str) -> list[Draft]:
+def _read_drafts(file: Path, home: Installation) -> list[Draft]:
     """Read and check a draft file; all of it or nothing.
 
     Raises TrailError naming line and field of everything that is wrong.
     """
     drafts, wrong = [], []
+    privacy = home.privacy
     for number, text in enumerate(file.read_bytes().splitlines(), 1):
         if not text.strip():
             continue
         try:
             draft = read_draft(text)
-            draft.check(trial)
+            draft.check(home.trial)
+            privacy.check(draft)
             drafts.append(draft)
         except RefusedError as error:
             wrong.append(f"line {number}: {error}")

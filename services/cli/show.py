@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from services.cli.output import coloured, out, safe, say
+from services.console.private import Reader
 from services.console.replay import participants, rules_of
 from services.console.signatures import Book
 from services.console.words import in_words
@@ -77,7 +78,7 @@ def blockers_of(machine: Machine, participant: Participant) -> list[Blocker]:
     return present(machine, participant).content.blockers
 
 
-def tell_participant(machine: Machine, entries: Iterable[Entry], code: str) -> None:
+def tell_participant(machine: Machine, entries: Iterable[Entry], code: str, reader: Reader) -> None:
     """A participant's whole story: the decision criterion by criterion, and everything sealed, in order."""
     participant = machine.state.get(f"participant:{code}")
     if not isinstance(participant, Participant):
@@ -115,7 +116,7 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str) -> N
     for entry in entries:
         event = read_event(entry)
         if event is not None and event.envelope.subject == code:
-            told = safe(in_words(event))
+            told = safe(in_words(event, reader))
             if isinstance(event.data, DeviationRaised):
                 told = f"[red]{told}[/]"
             say(f"  {entry.index:>6}  {entry.header.sealed_at[:16]}  {told}")
@@ -146,13 +147,13 @@ def criteria(rows: Iterable[CriterionVerdict], protocol: Protocol) -> Table:
     return table
 
 
-def tell_entry(entry: Entry) -> None:
+def tell_entry(entry: Entry, reader: Reader) -> None:
     """One entry: what the notary states, what the source said."""
     head = entry.header
     say(f"[bold]Entry {entry.index}[/]: {coloured(head.verdict)}{safe(': ' + head.reason) if head.reason else ''}")
     event = read_event(entry)
     if event is not None:
-        say(safe(in_words(event)))
+        say(safe(in_words(event, reader)))
     table = Table(show_header=False)
     for name, value in entry_as_json(entry).items():
         table.add_row(name, safe(value))
@@ -177,7 +178,9 @@ def entry_as_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def participant_as_json(machine: Machine, events: Iterable[SealedEvent], code: str) -> dict[str, Any]:
+def participant_as_json(
+    machine: Machine, events: Iterable[SealedEvent], code: str, reader: Reader
+) -> dict[str, Any]:
     """A participant for a program."""
     participant = machine.state.get(f"participant:{code}")
     if not isinstance(participant, Participant):
@@ -204,7 +207,7 @@ def participant_as_json(machine: Machine, events: Iterable[SealedEvent], code: s
                 "index": event.entry.index,
                 "type": event.type,
                 "sealed_at": event.entry.header.sealed_at,
-                "says": in_words(event),
+                "says": in_words(event, reader),
             }
             for event in events
             if event.envelope.subject == code

@@ -1,14 +1,15 @@
 """Sealed events as sentences, for people who review a trial."""
 
+from services.console.private import Reader
 from services.console.safety_words import ruled_on_safety, said_of_safety
 from shared.decider import SealedEvent
 from shared.events import SiteData, decisions, identity, log, screening, signatures
 from shared.protocol.items import items
 
 
-def in_words(event: SealedEvent) -> str:
-    """One sentence that says what an event says."""
-    data = event.data
+def in_words(event: SealedEvent, reader: Reader) -> str:
+    """One sentence that says what an event says, as far as ``reader`` may see it."""
+    data = reader.shown(event).data
     text = (
         _said(data)
         or _ruled(data)
@@ -61,6 +62,10 @@ def _said(data: object) -> str | None:  # noqa: PLR0912 - one line an event type
         case signatures.RecordSigned():
             signed = ", ".join(str(record.index) for record in data.records)
             text = f"{data.name} signed entry {signed}, meaning: {data.meaning}"
+        case signatures.ErasureOrdered():
+            text = f"ordered that the participant's personal detail be erased: {data.why}"
+        case signatures.Erased():
+            text = f"personal detail erased: key {data.key} was destroyed, as entry {data.ordered} orders"
         case _:
             return None
     return text

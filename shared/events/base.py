@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -57,8 +57,9 @@ def _single(text: str) -> str:
     return _printable(text)
 
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
-"""A sentence or two by a person."""
+MAX_TEXT: Final = 2000
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(_printable)]
+"""A sentence or two by a person; or a private text (``shared.private_text``), which fits wherever one does."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120), AfterValidator(_single)]
 """A short name: of a drug, a term, a person, a version."""

@@ -28,7 +28,7 @@ from shared.merkle import Frontier, root_from_inclusion
 from shared.note import split_note
 from shared.protocol.model import load_protocol
 from shared.receipt import write_receipt
-from shared.words import EvidenceError, TrailError
+from shared.words import EvidenceError, LogIndex, ParticipantId, TrailError
 
 _CHECKERS = ("verify.py", "verify.html")
 Progress = Callable[[int], None]
@@ -83,6 +83,7 @@ class _Writing:
         # The very fold that will judge the bundle, so that what is derived from the entries is derived once.
         self._ledger = verify.Ledger(evidence.trial, signed.head.origin)
         self._documents: dict[int, str] = {}
+        self._destroyed: dict[tuple[ParticipantId, str], LogIndex] = {}
         # The entries that gave the log another key; that key signs from the tree on that they are the last leaf of.
         self._rotations = [start - 1 for start, _ in signed.keys.keys[1:] if start <= signed.head.size]
 
@@ -112,6 +113,10 @@ class _Writing:
             self._ledger.take(verify.read_entry(entry.raw, entry.index), signed=entry.admitted)
             if entry.admitted and entry.header.subject.endswith(".protocol.adopted"):
                 self._documents[entry.index] = read_envelope(entry.body).data["document"]
+            if entry.admitted and entry.header.subject.endswith(".privacy.erased"):
+                erased = read_envelope(entry.body)
+                assert erased.subject is not None
+                self._destroyed.setdefault((erased.subject, erased.data["key"]), entry.index)
             yield entry
 
     def _write_tiles(self, entries: Iterator[Entry]) -> None:
@@ -208,7 +213,8 @@ class _Writing:
         self._out.add("README.txt", readme(cover).encode())
         for name in _CHECKERS:
             self._out.add(name, files(__package__).joinpath(name).read_bytes())
-        self._out.stream("RECORD.html", record(cover, entries_at(self._log, indices), self._ledger.identities))
+        entries = entries_at(self._log, indices)
+        self._out.stream("RECORD.html", record(cover, entries, self._ledger.identities, self._destroyed))
         manifest = {
             "format": verify.FORMAT,
             "trial": self._evidence.trial,

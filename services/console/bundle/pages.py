@@ -6,6 +6,7 @@ from html import escape
 from string import Template
 from typing import Any, Final
 
+from services.console.private import Destroyed, Reader
 from services.console.words import in_words
 from shared.decider import SealedEvent, read_event
 from shared.entry import Entry
@@ -106,11 +107,15 @@ def readme(cover: Cover) -> str:
     )
 
 
-def record(cover: Cover, entries: Iterable[Entry], identities: Mapping[str, Mapping[str, Any]]) -> Iterator[bytes]:
+def record(
+    cover: Cover, entries: Iterable[Entry], identities: Mapping[str, Mapping[str, Any]], destroyed: Destroyed
+) -> Iterator[bytes]:
     """RECORD.html, in parts: one row an entry. Static, without a script; every text in it is escaped.
 
-    ``identities`` says by key id who holds a key (``holder``, ``roles``), as in identities.json.
+    ``identities`` says by key id who holds a key (``holder``, ``roles``), as in identities.json. Private texts are
+    not in it even where their keys are at hand: a bundle leaves the house, and no erasure reaches it there.
     """
+    reader = Reader(destroyed)
     head = [
         "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",
@@ -126,7 +131,7 @@ def record(cover: Cover, entries: Iterable[Entry], identities: Mapping[str, Mapp
     ]
     yield "\n".join(head).encode()
     for entry in entries:
-        yield _row(entry, identities)
+        yield _row(entry, identities, reader)
     yield b"</tbody>\n</table>\n</body>\n</html>\n"
 
 
@@ -135,12 +140,12 @@ def _listed(title: str, sentences: Sequence[str]) -> list[str]:
     return [f"<h2>{_escaped(title)}</h2>\n<ul>\n{items}\n</ul>"]
 
 
-def _row(entry: Entry, identities: Mapping[str, Mapping[str, Any]]) -> bytes:
+def _row(entry: Entry, identities: Mapping[str, Mapping[str, Any]], reader: Reader) -> bytes:
     head = entry.header
     ruling = "admitted" if entry.admitted else f"<b>refused: {_escaped(head.reason)}</b>"
     source, type_, about = _named(entry)
     event = _event(entry)
-    says = _escaped(in_words(event)) if event is not None else f"<small>{_escaped(_quoted(entry))}</small>"
+    says = _escaped(in_words(event, reader)) if event is not None else f"<small>{_escaped(_quoted(entry))}</small>"
     holder, roles = _holder(identities.get(head.key))
     by = f"{_escaped(holder)}<br><small>{_escaped(roles)}</small>"
     if not entry.admitted:
