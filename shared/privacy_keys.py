@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shared.envelope import is_token
 from shared.private_text import ID_BYTES, KEY_BYTES, PrivacyKey
 from shared.words import LogIndex, ParticipantId, RefusedError, TrailError
 
@@ -135,10 +136,12 @@ class PrivacyKeys:
 
     def _files(self, participant: ParticipantId) -> Iterator[Path]:
         """A participant's key files, and what a killed :meth:`make` has left of one."""
+        assert is_token(participant)  # anything else could reach files of others
         for pattern in (f"{participant}.key", f"{participant}.*.key", f".{participant}.key.*"):
             yield from sorted(self.directory.glob(pattern))
 
     def _path(self, participant: ParticipantId, what: str) -> Path:
+        assert is_token(participant)
         return self.directory / f"{participant}.{what}"
 
     def _write(self, path: Path, content: dict[str, object], *, once: bool = False) -> None:

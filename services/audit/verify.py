@@ -320,6 +320,7 @@ class Verifier:
             | {("person", name) for name in register.people}
             | {("protocol", name) for name in register.protocols}
             | {("query", name) for name in register.queries}
+            | {("erasure", str(order)) for order in register.erasures}
             | {("log", "")}
         )
         rebuilt, saved = register_rows(register), complete_rows(saved)

@@ -377,6 +377,24 @@ def unlock_key(
 
 
 @app.command()
+def erase(
+    participant: Annotated[str, typer.Argument(help="The participant's code.")],
+    why: Annotated[
+        str | None, typer.Option("--why", help="Why, as it will be sealed, readable for good: name nobody.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Who speaks, like site/701; the participant's site if left out.")
+    ] = None,
+    data: Data = DEFAULT,
+    broker: Broker = None,
+) -> None:
+    """Destroy a participant's privacy key, so that their private texts are erased; ordered, and signed by two."""
+    from services.cli.erasing import erase
+
+    raise typer.Exit(erase(data, participant, why, source, broker))
+
+
+@app.command()
 def doctor(data: Data = DEFAULT, broker: Broker = None, json_: Json = False) -> None:
     """Say what is well and what is not with an installation, and what to do."""
     from services.cli.doctor import examine

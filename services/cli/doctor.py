@@ -41,7 +41,14 @@ class Finding:
 def examine(directory: Path, broker: str | None = None, *, json_: bool = False) -> int:
     """Look an installation over and say what to do."""
     home = Installation.open(directory)
-    findings = [*_files(home), *_log(home), *_outside(home), *_outboxes(home), *asyncio.run(_broker(home, broker))]
+    findings = [
+        *_files(home),
+        *_log(home),
+        *_outside(home),
+        *_privacy(home),
+        *_outboxes(home),
+        *asyncio.run(_broker(home, broker)),
+    ]
     if json_:
         as_json([asdict(finding) for finding in findings])
     else:
@@ -139,6 +146,22 @@ def _troubles(home: Installation) -> Iterator[Finding]:
         told = []
     for one in told:
         yield Finding("sick", f"{one['errand']}: {one['what']} (since {one['since'][:16]})")
+
+
+def _privacy(home: Installation) -> Iterator[Finding]:
+    """Privacy keys that others can read, or that should be gone."""
+    keys = home.privacy_keys
+    try:
+        with reading(home) as source:
+            erasures = source.log.register(home.trial).erasures.values()
+        erased = {erasure.participant for erasure in erasures if erasure.keys}
+        for participant, path in keys.present():
+            if keys.tombstone(participant) is not None or participant in erased:
+                yield Finding("sick", f"the key {path} should be destroyed: run `trail erase {participant}` again")
+            elif path.stat().st_mode & 0o077:
+                yield Finding("sick", f"the key {path} can be read by others; run chmod 600 on it")
+    except TrailError as error:
+        yield Finding("sick", str(error))
 
 
 def _outboxes(home: Installation) -> Iterator[Finding]:
