@@ -98,7 +98,14 @@ class PrivacyKeys:
         Keys that have come back since an earlier order (out of a back-up) are condemned too.
         """
         before = self.tombstone(participant)
-        here = {_read(path, participant).id for path in self._whole(participant)}
+        here = set()
+        for path in self._whole(participant):
+            try:
+                here.add(_read(path, participant).id)
+            except TrailError:
+                if before is None:
+                    raise
+                # We died when it was overwritten and not yet unlinked: its id is in the tombstone.
         if before is not None and here <= set(before.keys):
             return before
         stone = Tombstone(ordered, time, tuple(sorted(here | set(before.keys if before else ()))))

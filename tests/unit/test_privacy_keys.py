@@ -101,6 +101,15 @@ def test_a_condemned_key_is_not_used_even_if_we_die_before_it_is_destroyed(keys:
     assert keys.destroy(PERSON) == 1
 
 
+def test_a_key_that_was_overwritten_when_we_died_is_gone_with_the_next_run(keys: PrivacyKeys) -> None:
+    made = keys.make(PERSON)
+    keys.condemn(PERSON, LogIndex(12), "2026-03-05T00:00:00Z")
+    path = keys.directory / f"{PERSON}.key"
+    path.write_bytes(bytes(path.stat().st_size))
+    assert keys.condemn(PERSON, LogIndex(12), "2026-03-06T00:00:00Z").keys == (made.id,)
+    assert keys.destroy(PERSON) == 1
+
+
 def test_a_key_restored_from_a_backup_is_not_used_and_can_be_destroyed_again(keys: PrivacyKeys) -> None:
     made = keys.make(PERSON)
     backup = (keys.directory / f"{PERSON}.key").read_bytes()
