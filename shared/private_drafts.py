@@ -19,6 +19,9 @@ from shared.words import ParticipantId, RefusedError
 _READABLE: Final = ("privacy.",)
 """An order to erase must stay readable after it was carried out."""
 
+_TO_OTHERS: Final = ("review.",)
+"""Questions and answers between monitor and site, who each have keys of their own: private only where marked."""
+
 
 class PrivateDrafts:
     """The personal part of drafts, under the keys of one data directory.
@@ -73,7 +76,10 @@ class PrivateDrafts:
         if draft.subject is None or draft.private is False or type_.startswith(_READABLE):
             return {}
         texts = free_texts(draft.event_type.model, draft.data)
-        wanted = texts if self._by_default and draft.source.startswith(("site/", "sponsor/")) else draft.marked()
+        usual = (
+            self._by_default and draft.source.startswith(("site/", "sponsor/")) and not type_.startswith(_TO_OTHERS)
+        )
+        wanted = texts if usual else draft.marked()
         personal = {}
         for path in wanted:
             if is_private(texts[path]):

@@ -171,6 +171,14 @@ def test_free_text_is_private_by_default_or_when_marked(
     sealed.check(TRIAL)
 
 
+def test_monitor_and_site_can_read_each_others_questions_unless_they_mark_them(keys: PrivacyKeys) -> None:
+    said = {"query": "q1", "text": "It was the left arm."}
+    answer = Draft(source="site/701", type="review.query_answered", subject=PERSON, time=TIME, data=said)
+    privacy = PrivateDrafts(keys, TRIAL, by_default=True)
+    assert privacy.encrypted(answer) == answer
+    assert "arm" not in privacy.encrypted(answer.model_copy(update={"private": ["text"]})).data["text"]
+
+
 @pytest.mark.parametrize(
     ("type_", "data", "path", "sentence"),
     [
