@@ -19,6 +19,7 @@ from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, safe, say
 from services.cli.reading import reading
 from services.cli.stack import broker_url
+from services.console.private import Reader, destroyed_keys
 from services.console.signature_words import (
     manifestation,
     record_in_words,
@@ -81,6 +82,11 @@ class _Desk:
         """Read what was sealed since."""
         self.book, self.size, self.register = _read(self.home, self)
         self.me = active_identity(self.register, self.me.key, self.now())
+
+    @property
+    def reader(self) -> Reader:
+        """What private texts whoever signs here may see."""
+        return Reader(destroyed_keys(self.register.erasures.values()), self.home.privacy_keys.find)
 
     def now(self) -> datetime:
         """The present, as the log's clock has it."""
@@ -190,7 +196,7 @@ def _show(desk: _Desk, wish: Wish) -> None:
             )
         _check_stands(desk, index, wish)
         subjects.add(event.envelope.subject)
-        for line in [] if desk.json else record_in_words(event, desk.book.author(index)):
+        for line in [] if desk.json else record_in_words(event, desk.book.author(index), desk.reader):
             say(safe(line))
     if len(subjects) > 1:
         raise TrailError("one signature is about one participant: sign these entries one by one")

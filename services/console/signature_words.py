@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from services.console.private import Reader
 from services.console.signatures import Author, Signature, Waiting
 from services.console.words import in_words
 from shared.decider import SealedEvent
@@ -73,14 +74,18 @@ def what_waits(one: Waiting) -> str:
     return text
 
 
-def record_in_words(event: SealedEvent, author: Author) -> list[str]:
-    """The exact record that is signed: which entry, whose, about whom, what it says and by which arithmetic."""
+def record_in_words(event: SealedEvent, author: Author, reader: Reader) -> list[str]:
+    """The exact record that is signed: which entry, whose, about whom, what it says and by which arithmetic.
+
+    Private texts are shown as far as ``reader`` may see them.
+    """
+    event = reader.shown(event)
     about = f", about participant {event.envelope.subject}" if event.envelope.subject is not None else ""
     roles = f" ({', '.join(sorted(map(role_in_words, author.roles)))})" if author.roles else ""
     return [
         f"Entry {event.entry.index}, {event.type}, sealed at {event.entry.header.sealed_at}{about}",
         f"from {event.envelope.source}, with the key of {author.holder}{roles}",
-        in_words(event),
+        in_words(event, reader),
         *_detail(event),
         f"leaf hash {event.entry.leaf.hex()}",
     ]
