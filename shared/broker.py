@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import json
+import logging
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import nats
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -24,15 +27,22 @@ from nats.js.api import (
 )
 from nats.js.errors import NotFoundError
 
+from shared.broker_keys import Credentials
 from shared.words import EvidenceError, SourceId, TrailError
 
 KEY_HEADER: Final = "Trail-Key"
 SIGNATURE_HEADER: Final = "Trail-Signature"
 CHECKPOINT_HEADER: Final = "Trail-Checkpoint"
+DEFAULT_PREFIX: Final = "$JS.API"
+API: Final = "JS.TRAIL.API"
+"""Where a user of a broker that tells its users apart finds JetStream's interface, in place of $JS.API: its account
+has no streams of its own. The notary's account has them."""
+
 BATCH: Final = 500
 _SUBJECT: Final = re.compile(r"intake(\.[A-Za-z0-9_-]{1,64}){5}")
 MAX_MESSAGE_BYTES: Final = 131_072  # above what admission allows, so that a slip is sealed as refused
 CONNECT_TIMEOUT: Final = 10.0
+_log = structlog.get_logger("broker")
 
 
 class BrokerError(TrailError):
@@ -50,6 +60,9 @@ def _build_message(
     told, answer = subject.decode(errors="replace"), reply.decode(errors="replace")
     return self.msg_class(subject=told, reply=answer, data=data, headers=headers, _client=self, _sid=sid)
 
+
+# Over TLS, nats-py's way of ending makes asyncio warn of something that is of no consequence.
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
 
 Client._build_message = _build_message  # type: ignore[method-assign]
 
@@ -80,9 +93,18 @@ class Topology:
         """All sealed entries."""
         return f"log.{self.trial}.>"
 
+    @property
+    def receipts(self) -> str:
+        """All receipts."""
+        return f"receipt.{self.trial}.>"
+
+    def intake_prefix(self, source: SourceId) -> str:
+        """What every subject begins with that a source may publish on."""
+        return f"intake.{self.trial}.{source.replace('/', '.')}"
+
     def intake_subject(self, source: SourceId, route: str) -> str:
         """Where a source publishes an event of ``<domain>.<verb>``."""
-        return f"intake.{self.trial}.{source.replace('/', '.')}.{route}"
+        return f"{self.intake_prefix(source)}.{route}"
 
     def receipt_subject(self, source: SourceId) -> str:
         """Where a source hears that its events are sealed; not stored, the outbox asks again."""
@@ -152,14 +174,23 @@ def consumer(name: str) -> ConsumerConfig:
     )
 
 
-async def connect(url: str, name: str, **options: Any) -> Client:
+async def connect(url: str, name: str, credentials: Credentials | None = None, **options: Any) -> Client:
     """Connect to the broker, for good: later interruptions are waited out, and only the start is bounded.
 
-    Raises TrailError with a sentence when no broker answers.
+    ``credentials`` are needed where the broker tells its users apart. Raises TrailError with a sentence when no
+    broker answers, or it does not let us in.
     """
+    if credentials is not None:
+        options |= {"nkeys_seed_str": credentials.seed, "tls": credentials.tls()}
+        # Else whoever is on the way could claim that there is no TLS, and nats-py would believe it.
+        options["tls_handshake_first"] = True
 
-    async def quiet(_error: Exception) -> None:
+    reasons: list[Exception] = []
+
+    async def quiet(error: Exception) -> None:
         """Reconnecting is the client's business; a service notices by its lag."""
+        reasons[:] = [error]
+        note_refusal(error)
 
     try:
         return await asyncio.wait_for(
@@ -175,9 +206,28 @@ async def connect(url: str, name: str, **options: Any) -> Client:
             CONNECT_TIMEOUT,
         )
     except (TimeoutError, OSError, NatsError) as error:
+        # The client tries until our patience ends; why, it has told on the way.
         raise TrailError(
-            f"no broker answers at {url} ({type(error).__name__}); start the stack with `trail up`"
+            f"{told(reasons[0] if reasons else error, url)}; start the stack with `trail up`"
         ) from None
+
+
+def note_refusal(error: Exception) -> None:
+    """Say aloud what the broker does not permit: whoever asked sees no more of it than that no answer comes."""
+    if "permissions violation" in str(error):
+        _log.error("the broker does not permit this", error=str(error))
+
+
+def told(error: Exception, url: str) -> str:
+    """Say of a failed connection what failed: nobody is there, or somebody who does not let us in."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker at {url} shows a certificate of another authority ({error.verify_message})"
+    if "authorization" in str(error).lower():
+        return (
+            f"the broker at {url} does not let this key in: it is not granted, revoked, or the broker has not read "
+            "its configuration since (`trail broker reload`)"
+        )
+    return f"no broker answers at {url} ({type(error).__name__})"
 
 
 async def provision(js: JetStreamContext, topology: Topology, consumers: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.broker import BATCH, CHECKPOINT_HEADER, Topology, decode_note
+from shared.broker import API, BATCH, CHECKPOINT_HEADER, DEFAULT_PREFIX, Topology, decode_note
 from shared.courier import Courier
 from shared.decider import Decider, DeciderStore
 from shared.entry import read_entry
@@ -38,7 +38,9 @@ class DeciderService:
         self._topology = Topology(settings.trial)
         self._store = DeciderStore.at(settings.data / f"{name}.sqlite", decider, settings.trial)
         self._machine, self._seals = self._store.load(self._first_key)
-        self._broker: NatsBroker = broker_for(settings.broker, name)
+        credentials = settings.credentials
+        self._api = DEFAULT_PREFIX if credentials is None else API
+        self._broker: NatsBroker = broker_for(settings.broker, name, credentials, self._api)
         self._client: Client | None = None
         self._courier: Courier | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -70,7 +72,7 @@ class DeciderService:
         self._courier = Courier(self._client, self._store.outbox, self._topology, self._seals.log)
         await self._courier.start()
         # What was acknowledged before a crash, but not yet covered and decided, is not delivered again.
-        delivered = await self._client.jetstream().consumer_info(self._topology.log, self._name)
+        delivered = await self._client.jetstream(prefix=self._api).consumer_info(self._topology.log, self._name)
         if delivered.ack_floor is not None:
             await self._fetch_before(delivered.ack_floor.stream_seq)
         self._housekeeping = asyncio.create_task(self._keep_house())
@@ -122,7 +124,9 @@ class DeciderService:
         """Take what lies between our cursor and an entry: LOG holds every entry, delivered or not."""
         while self._seals.next < index:
             assert self._client is not None
-            skipped = await self._client.jetstream().get_msg(self._topology.log, self._seals.next + 1)
+            skipped = await self._client.jetstream(prefix=self._api).get_msg(
+                self._topology.log, self._seals.next + 1
+            )
             self._decide(skipped.data or b"", skipped.headers)
 
     def _decide(self, raw: bytes, headers: dict[str, Any] | None) -> None:
@@ -161,7 +165,7 @@ class DeciderService:
         deadline = asyncio.get_running_loop().time() + STREAM_PATIENCE
         while True:
             try:
-                await client.jetstream().consumer_info(self._topology.log, self._name)
+                await client.jetstream(prefix=self._api).consumer_info(self._topology.log, self._name)
             except (NatsError, TimeoutError):
                 if asyncio.get_running_loop().time() > deadline:
                     raise TrailError(

@@ -11,6 +11,7 @@ import structlog
 from faststream import FastStream
 from faststream.message import StreamMessage
 from faststream.nats import NatsBroker
+from faststream.nats.security import NatsNKey
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -18,7 +19,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.broker import CONNECT_TIMEOUT
+from shared.broker import CONNECT_TIMEOUT, note_refusal, told
+from shared.broker_keys import Credentials
 from shared.words import TrailError
 
 
@@ -79,9 +81,29 @@ def fatal(error: Exception) -> FatalError:
     return made
 
 
-def broker_for(url: str, name: str) -> NatsBroker:
-    """A FastStream broker that waits out interruptions for ever; only its start is bounded."""
-    return NatsBroker(url, name=name, max_reconnect_attempts=-1, reconnect_time_wait=0.2, logger=None)  # type: ignore[arg-type]
+def broker_for(url: str, name: str, credentials: Credentials | None = None, api: str | None = None) -> NatsBroker:
+    """A FastStream broker that waits out interruptions for ever; only its start is bounded.
+
+    ``api``: where JetStream's interface is, if not at $JS.API. Raises TrailError when credentials cannot be read.
+    """
+
+    async def refused(error: Exception) -> None:
+        note_refusal(error)
+
+    security = None
+    if credentials is not None:
+        # Handshake first: else whoever is on the way could claim that there is no TLS, and be believed.
+        security = NatsNKey.from_seed(credentials.seed, ssl_context=credentials.tls(), tls_handshake_first=True)
+    return NatsBroker(
+        url,
+        name=name,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,  # type: ignore[arg-type]
+        logger=None,
+        security=security,
+        error_cb=refused,
+        js_options={} if api is None else {"prefix": api},
+    )
 
 
 async def started(broker: NatsBroker) -> Client:
@@ -91,8 +113,8 @@ async def started(broker: NatsBroker) -> Client:
     """
     try:
         return await asyncio.wait_for(broker.connect(), CONNECT_TIMEOUT)
-    except (TimeoutError, OSError) as error:
-        raise TrailError(f"no broker answers at {broker.url} ({type(error).__name__}); is it running?") from None
+    except (TimeoutError, OSError, NatsError) as error:
+        raise TrailError(f"{told(error, ', '.join(broker.url))}; is it running?") from None
 
 
 async def raw_batch(message: StreamMessage[Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.broker_keys import Credentials
 from shared.secrets import read_secret
 from shared.signers import load_signer
 from shared.signing import Signer
@@ -20,7 +21,8 @@ class ServiceSettings(BaseSettings):
     as a ``pkcs11:`` URI; ``key_pem`` is the text of such a file instead, ``key_passphrase_file`` names the file of
     its passphrase, ``key_pin`` is the token's PIN (docs/keys.md). ``log_key`` is the log's public key as a C2SP
     vkey, which every reader checks seals with. Where ``home`` names the trial's data directory, its ``trial.json``
-    gives ``trial`` and ``log_key``: a container is configured before its log begins.
+    gives ``trial`` and ``log_key``: a container is configured before its log begins. ``broker_key``
+    (the file of this service's NATS seed) and ``broker_ca`` are given where the broker tells its users apart.
     """
 
     model_config = SettingsConfigDict(env_prefix="TRAIL_")
@@ -34,6 +36,20 @@ class ServiceSettings(BaseSettings):
     key_pin: SecretStr | None = None
     log_key: str = ""
     home: Path | None = None
+    broker_key: Path | None = None
+    broker_ca: Path | None = None
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """How to get into the broker; None where it asks nobody who he is.
+
+        Raises TrailError when half of it is given.
+        """
+        if self.broker_key is None and self.broker_ca is None:
+            return None
+        if self.broker_key is None or self.broker_ca is None:
+            raise TrailError("set both TRAIL_BROKER_KEY and TRAIL_BROKER_CA, or neither")
+        return Credentials(self.broker_key, self.broker_ca)
 
     @model_validator(mode="before")
     @classmethod

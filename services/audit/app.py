@@ -217,7 +217,7 @@ def build(settings: AuditSettings) -> AuditService:
     Raises TrailError when the notary must not start.
     """
     topology = Topology(settings.trial)
-    broker = broker_for(settings.broker, "audit")
+    broker = broker_for(settings.broker, "audit", settings.credentials)
     app = FastStream(broker, logger=None)
     notary = Notary(settings.data, settings.trial, settings.keyring())
     service = AuditService(notary, topology, broker, app, settings)

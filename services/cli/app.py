@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import identity_commands
+from services.cli import broker_commands, identity_commands
 from services.cli.options import DEFAULT, AsOf, Broker, Data, Json
 from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
@@ -31,6 +31,7 @@ app.add_typer(receipts, name="receipt")
 keys = typer.Typer(no_args_is_help=True, help="The log's own key, and those of people.")
 app.add_typer(keys, name="key")
 app.add_typer(identity_commands.app, name="identity")
+app.add_typer(broker_commands.app, name="broker")
 
 LogKeyText = Annotated[
     str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
@@ -45,11 +46,16 @@ TrialFile = Annotated[
 
 
 @app.command()
-def up(data: Data = DEFAULT) -> None:
+def up(
+    data: Data = DEFAULT,
+    guarded: Annotated[
+        bool, typer.Option("--guarded", help="A broker that tells its users apart, with TLS; remembered.")
+    ] = False,
+) -> None:
     """Start the embedded stack (broker, witness, audit, screening, safety) and keep it running until Ctrl-C."""
     from services.cli.running import keep_up
 
-    keep_up(data)
+    keep_up(data, guarded=guarded)
 
 
 @app.command()

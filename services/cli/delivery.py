@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from services.cli.broker_access import remember, renewed
 from services.cli.installation import DECIDING, Installation
 from shared.broker import Topology, connect
 from shared.courier import Courier
@@ -86,10 +87,12 @@ class Post:
 class Line:
     """A connection to the broker with one courier a source."""
 
-    def __init__(self, client: Client, post: Post) -> None:
+    def __init__(self, client: Client, post: Post, url: str) -> None:
         self.client = client
         self.post = post
+        self._url = url
         self._couriers: dict[SourceId, Courier] = {}
+        self._own: list[Client] = []
 
     @property
     def js(self) -> JetStreamContext:
@@ -100,7 +103,7 @@ class Line:
         """The courier of a source, listening."""
         if source not in self._couriers:
             home = self.post.home
-            made = Courier(self.client, self.post.outbox(source), home.topology, home.log)
+            made = Courier(await self._client_of(source), self.post.outbox(source), home.topology, home.log)
             await made.start()
             self._couriers[source] = made
         return self._couriers[source]
@@ -136,16 +139,39 @@ class Line:
         """Stop listening."""
         for courier in self._couriers.values():
             await courier.stop()
+        for client in self._own:
+            await client.close()
+
+    async def _client_of(self, source: SourceId) -> Client:
+        """A connection that may publish for a source: one of its own where the broker tells its users apart."""
+        home = self.post.home
+        if not home.is_guarded:
+            return self.client
+        # Whoever signs, one connection carries a source's outbox; its system's where it has one.
+        roles: tuple[Role, ...] = ("root",) if source == ROOT_SOURCE else ("site_system", "investigator")
+        names = [home.key_name(source, role) for role in roles]
+        name = next((one for one in names if home.broker_key_path(one).exists()), names[0])
+        client = await connect(self._url, f"trail for {source}", home.credentials(name))
+        self._own.append(client)
+        return client
 
 
 @asynccontextmanager
 async def line(home: Installation, url: str) -> AsyncIterator[Line]:
-    """Open the outboxes and a connection; the root's own statements are delivered first."""
-    client = await connect(url, "trail")
+    """Open the outboxes and a connection; the root's own statements are delivered first.
+
+    Where the broker tells its users apart, it is the notary's: whoever has these outboxes has the log as well. What
+    the root says may grant or revoke, so the embedded broker is brought up to the log before others speak.
+    """
+    client = await connect(url, "trail", home.credentials("log"))
     post = Post(home)
-    made = Line(client, post)
+    made = Line(client, post, url)
     try:
         await made.deliver([ROOT_SOURCE], timeout=30)
+        if (word := await asyncio.to_thread(renewed, home)) is not None:
+            post.put([word])
+            remember(home, word)
+            await made.deliver([ROOT_SOURCE], timeout=30)
         yield made
     finally:
         await made.stop()

@@ -179,7 +179,7 @@ def _outboxes(home: Installation) -> Iterator[Finding]:
 async def _broker(home: Installation, given: str | None) -> list[Finding]:
     try:
         url = given or broker_url(home.directory)
-        client = await connect(url, "doctor")
+        client = await connect(url, "doctor", home.credentials("log"))
     except TrailError as error:
         return [Finding("note", f"the stack is down: {error}")]
     findings = [Finding("well", f"the broker answers at {url}")]

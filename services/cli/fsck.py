@@ -133,7 +133,7 @@ async def _compare_stream(
     try:
         if broker is None and not is_running(home.directory):
             raise TrailError("the stack is down")
-        client = await connect(broker or broker_url(home.directory), "fsck")
+        client = await connect(broker or broker_url(home.directory), "fsck", home.credentials("log"))
     except TrailError as error:
         findings.not_looked.append(f"LOG: {error}")
         return

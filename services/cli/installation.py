@@ -4,7 +4,9 @@ trial.json                 what the log is for, and its public keys
 policy                     whose cosignatures make a checkpoint valid (a C2SP tlog-policy)
 timestamping.json          which authorities stamp checkpoints, if any do
 protocol.yaml              the protocol as adopted first, to read (the log holds it too)
-keys/                      private keys, readable by their owner only (log-*.pem: the log's later ones)
+keys/                      private keys, readable by their owner only (log-*.pem: the log's later ones; *.nk: the
+                           keys that the broker knows people by)
+broker-access/             whom the broker lets in, if it tells its users apart, and its certificate
 audit/log.sqlite           the log
 checkpoints/               signed checkpoints, apart from the log on purpose
 tiles/                     what is published: tiles and entry bundles (C2SP tlog-tiles)
@@ -28,6 +30,7 @@ from typing import Final, Literal
 from services.audit.notary import Notary
 from services.witness.witness import Witness
 from shared.broker import Topology
+from shared.broker_keys import Credentials, make_seed
 from shared.drafts import Draft
 from shared.entry import Arrival
 from shared.events import Role
@@ -130,7 +133,13 @@ class Installation:
             "tick_seconds": tick_seconds,
         }
         grants = [
-            granted(made[f"service-{name}"], SourceId(f"service/{name}"), name, holder)
+            granted(
+                made[f"service-{name}"],
+                SourceId(f"service/{name}"),
+                name,
+                holder,
+                self.broker_key(f"service-{name}"),
+            )
             for name, holder in DECIDING.items()
         ]
         statements = [
@@ -308,6 +317,41 @@ class Installation:
         """
         return SigningKey.load(self.directory / "keys" / f"{name}.pem")
 
+    @property
+    def broker_access_path(self) -> Path:
+        """The broker's configuration and certificate, where it tells its users apart."""
+        return self.directory / "broker-access"
+
+    @property
+    def broker_ca_path(self) -> Path:
+        """The certificate of the authority that vouches for the broker: what clients get."""
+        return self.broker_access_path / "ca.pem"
+
+    @property
+    def accounts_path(self) -> Path:
+        """Whom the broker lets in; there only if it tells its users apart."""
+        return self.broker_access_path / "accounts.conf"
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the broker tells its users apart."""
+        return self.accounts_path.exists()
+
+    def broker_key_path(self, name: str) -> Path:
+        """Where the broker key beside the key of that file name is."""
+        return self.directory / "keys" / f"{name}.nk"
+
+    def credentials(self, name: str) -> Credentials | None:
+        """How whoever holds the key of that file name gets into the broker; None if it asks nobody who he is."""
+        return Credentials(self.broker_key_path(name), self.broker_ca_path) if self.is_guarded else None
+
+    def broker_key(self, name: str) -> str | None:
+        """Make the broker key beside the key of that file name; its public part. None in a study of the past.
+
+        Raises TrailError when it is there already.
+        """
+        return make_seed(self.broker_key_path(name)) if self.clock == "system" else None
+
     def key_name(self, source: SourceId, role: Role) -> str:
         """The file name of the key that speaks for a source in a role."""
         if role in {"root", "log"}:
@@ -326,11 +370,10 @@ class Installation:
         """
         if source.partition("/")[0] not in KINDS_OF_ROLE.get(role, ()):
             raise TrailError(f"a key with role {role} cannot speak for {source}")
-        made = key or SigningKey.generate()
-        made.save(self.directory / "keys" / f"{self.key_name(source, role)}.pem")
-        return Draft(
-            source=ROOT_SOURCE, type="identity.granted", time=time, data=granted(made, source, role, holder)
-        )
+        made, name = key or SigningKey.generate(), self.key_name(source, role)
+        made.save(self.directory / "keys" / f"{name}.pem")
+        data = granted(made, source, role, holder, self.broker_key(name))
+        return Draft(source=ROOT_SOURCE, type="identity.granted", time=time, data=data)
 
 
 def trial_file(name: str) -> str:
@@ -345,7 +388,9 @@ def trial_file(name: str) -> str:
     return files("shared.protocol").joinpath(f"{name.lower()}.yaml").read_text("utf-8")
 
 
-def granted(key: Signer, source: SourceId, role: Role, holder: str) -> dict[str, object]:
+def granted(
+    key: Signer, source: SourceId, role: Role, holder: str, broker_key: str | None = None
+) -> dict[str, object]:
     """The data of an identity.granted event."""
     grant: dict[str, object] = {
         "public_key": base64.b64encode(key.public).decode(),
@@ -354,7 +399,8 @@ def granted(key: Signer, source: SourceId, role: Role, holder: str) -> dict[str,
         "roles": [role],
     }
     user = user_of(source, role)
-    return grant if user is None else grant | {"user": user}
+    named = {"user": user, "broker_key": broker_key}
+    return grant | {name: value for name, value in named.items() if value is not None}
 
 
 def user_of(source: SourceId, role: Role) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from services.audit.log import Log
 from services.cli import checking, show
+from services.cli.broker_access import write_configuration
 from services.cli.delivery import Post, line
 from services.cli.demo import Player
 from services.cli.installation import Installation
@@ -27,9 +28,11 @@ from shared.outbox import Outcome
 from shared.words import RefusedError, SourceId, TrailError
 
 
-def keep_up(directory: Path) -> None:
-    """Run the stack in the foreground until interrupted."""
+def keep_up(directory: Path, *, guarded: bool = False) -> None:
+    """Run the stack in the foreground until interrupted; ``guarded``: its broker tells its users apart."""
     home = _open_or_create(directory)
+    if guarded:
+        write_configuration(home)
     with _stopping() as stopped, running_stack(home) as stack:
         asyncio.run(_introduce(home, stack.url))
         say(f"[green]Trialtrail is up[/] for {home.trial}. Broker: {stack.url}. Data: {home.directory}")

@@ -1,5 +1,6 @@
 """The embedded stack: the real broker and the services as processes of their own, supervised."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -9,10 +10,13 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from services.cli.broker_access import server_configuration
+from services.cli.broker_tls import ensure_certificate
+from services.cli.delivery import line
 from services.cli.installation import DECIDING, Installation
 from shared.words import TrailError
 
@@ -61,14 +65,30 @@ class Stack:
         self._installation.with_new_services()
         # The notary asks the witness before it seals anything; what does not wait for each other starts together.
         services = 1 + len(DECIDING)
-        for together in (self._names[:-services], self._names[-services:]):
-            for name in together:
-                self._spawn(name)
-            for name in together:
-                self._wait_ready(name)
+        before, notary, deciding = self._names[:-services], ("audit",), tuple(DECIDING)
+        if not self._installation.is_guarded:
+            self._start_together(before)
+            self._start_together((*notary, *deciding))
+        else:
+            ensure_certificate(self._installation)
+            self._start_together(before)
+            self._start_together(notary)
+            # A broker that tells its users apart knows nobody whose grant is not sealed.
+            asyncio.run(self._introduce())
+            self._start_together(deciding)
         (self._run / "broker.json").write_text(
             json.dumps({"url": self.url, "port": self._ports["broker"]}), "utf-8"
         )
+
+    def _start_together(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._spawn(name)
+        for name in names:
+            self._wait_ready(name)
+
+    async def _introduce(self) -> None:
+        async with line(self._installation, self.url):
+            pass
 
     def watch_once(self) -> None:
         """Start again what has died.
@@ -141,10 +161,13 @@ class Stack:
 
     def _broker_command(self) -> list[str]:
         port = self._choose_port("broker")
-        store = self._installation.directory / "broker"
-        config = self._run / "nats.conf"
+        home = self._installation
+        store = home.directory / "broker"
+        config = (home.broker_access_path if home.is_guarded else self._run) / "nats.conf"
         config.write_text(
-            f'host: "127.0.0.1"\nport: {port}\nserver_name: "trialtrail"\n'
+            server_configuration(f"127.0.0.1:{port}", str(store), str(home.broker_access_path))
+            if home.is_guarded
+            else f'host: "127.0.0.1"\nport: {port}\nserver_name: "trialtrail"\n'
             f'jetstream {{ store_dir: "{store}", sync_interval: always }}\n',
             "utf-8",
         )
@@ -159,16 +182,26 @@ class Stack:
         # Where another service's key is, is not meant for these: theirs are files of this directory.
         apart = {"TRAIL_KEY_PEM", "TRAIL_KEY_PASSPHRASE_FILE"}
         inherited = {variable: value for variable, value in os.environ.items() if variable not in apart}
-        return inherited | {
-            "TRAIL_TRIAL": home.trial,
-            "TRAIL_BROKER": self.url,
-            "TRAIL_DATA": str(home.directory / name),
-            "TRAIL_KEY": str(home.directory / "keys" / f"{key}.pem"),
-            "TRAIL_LOG_KEY": home.log_key.vkey(),
-            "TRAIL_POLICY": str(home.policy_path),
-            "TRAIL_TIMESTAMPING": str(home.timestamping_path),
-            "TRAIL_TILES": os.environ.get("TRAIL_TILES", str(home.tiles_path)),
-        }
+        credentials = home.credentials(key)
+        access = (
+            {}
+            if credentials is None
+            else {"TRAIL_BROKER_KEY": str(credentials.key), "TRAIL_BROKER_CA": str(credentials.ca)}
+        )
+        return (
+            inherited
+            | access
+            | {
+                "TRAIL_TRIAL": home.trial,
+                "TRAIL_BROKER": self.url,
+                "TRAIL_DATA": str(home.directory / name),
+                "TRAIL_KEY": str(home.directory / "keys" / f"{key}.pem"),
+                "TRAIL_LOG_KEY": home.log_key.vkey(),
+                "TRAIL_POLICY": str(home.policy_path),
+                "TRAIL_TIMESTAMPING": str(home.timestamping_path),
+                "TRAIL_TILES": os.environ.get("TRAIL_TILES", str(home.tiles_path)),
+            }
+        )
 
     def _witness_environment(self) -> dict[str, str]:
         home, known = self._installation, self._installation.local_witness()
@@ -190,9 +223,9 @@ class Stack:
     def _last_words(self, name: str) -> str:
         path = self._run / f"{name}.log"
         lines = path.read_bytes()[self._offsets[name] :].decode(errors="replace").splitlines()
-        for line in reversed(lines):
+        for words in reversed(lines):
             try:
-                said = json.loads(line)
+                said = json.loads(words)
             except ValueError:
                 continue
             if isinstance(said, dict) and "error" in said:

@@ -162,6 +162,7 @@ CATALOGUE: Final[Mapping[str, EventType]] = dict(
         _row("identity.delegated", identity.Delegated, participant=False, since=4),
         _row("identity.delegation_ended", identity.DelegationEnded, participant=False, since=4),
         _row("identity.access_failed", identity.AccessFailed, participant=False, since=4),
+        _row("broker.configured", identity.BrokerConfigured, participant=False, since=4),
         _row("protocol.amended", log.ProtocolAmended, participant=False, since=4),
         _row("protocol.activated", log.ProtocolActivated, participant=False, since=4),
         _row("review.recorded", signatures.ReviewRecorded, since=4, or_trial_since=4),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from shared.events.base import Data, KeyIdText, Name, Role, Text, Token
+from shared.events.base import Data, Hash, Index, KeyIdText, Name, Role, Text, Token
 from shared.moments import Day, Instant, instant
 
 PublicKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
@@ -222,3 +222,16 @@ class AccessFailed(Data):
     first: Instant
     last: Instant
     locked: bool
+
+
+class BrokerConfigured(Data):
+    """From here on the broker lets in whom the log named up to the entry ``as_of``, and nobody else.
+
+    ``digest``: the SHA-256 of the accounts as nats-server reads them, which anybody can make anew from the log and
+    the broker keys of the notary and of the root: those the genesis entry does not name.
+    """
+
+    as_of: Index
+    digest: Hash
+    notary: BrokerKey
+    root: BrokerKey
