@@ -7,15 +7,18 @@
 //   TRAIL_BROKER   nats://127.0.0.1:4222        TRAIL_KEY      the site's private key, Ed25519, PKCS #8 PEM
 //   TRAIL_TRIAL    NCT06027853                  TRAIL_LOG_KEY  the log's public key, as the sponsor handed it out
 //   TRAIL_SITE     701                          TRAIL_OUTBOX   a directory of this site's own, kept for good
+// and where the broker tells its users apart:
+//   TRAIL_BROKER_KEY  the site's NATS seed      TRAIL_BROKER_CA  the certificate of the broker's authority, ca.pem
 
 import { createHash, createPrivateKey, createPublicKey, randomBytes, sign, verify } from "node:crypto";
 import fs from "node:fs";
 import { join } from "node:path";
-import { connect, headers } from "@nats-io/transport-node";
+import { connect, headers, nkeyAuthenticator } from "@nats-io/transport-node";
 import { jetstream } from "@nats-io/jetstream";
 
 const CONTENT_TYPE = "application/cloudevents+json";
 const { TRAIL_BROKER, TRAIL_TRIAL, TRAIL_SITE, TRAIL_KEY, TRAIL_LOG_KEY, TRAIL_OUTBOX } = process.env;
+const { TRAIL_BROKER_KEY, TRAIL_BROKER_CA } = process.env;
 const [type, participant, data] = process.argv.slice(2);
 const sha256 = (...parts) => createHash("sha256").update(Buffer.concat(parts)).digest();
 
@@ -164,7 +167,17 @@ async function send(payload, attempt) {
   await jetstream(broker).publish(subject, payload, { headers: marks, expect });
 }
 
-const broker = await connect({ servers: TRAIL_BROKER, name: `site ${TRAIL_SITE}`, maxReconnectAttempts: -1 });
+// The key for the broker is another one than the key that signs: the broker chooses what it has signed to let us in.
+const access = TRAIL_BROKER_KEY && {
+  authenticator: nkeyAuthenticator(Buffer.from(fs.readFileSync(TRAIL_BROKER_KEY, "utf8").trim())),
+  tls: { caFile: TRAIL_BROKER_CA, handshakeFirst: true },
+};
+const broker = await connect({
+  servers: TRAIL_BROKER,
+  name: `site ${TRAIL_SITE}`,
+  maxReconnectAttempts: -1,
+  ...access,
+});
 // Listen before sending: the receipt comes once for each time that the event is sent.
 const heard = (_error, message) => settle(message.string());
 broker.subscribe(`receipt.${TRAIL_TRIAL}.site.${TRAIL_SITE}`, { callback: heard });

@@ -189,7 +189,8 @@ async def connect(url: str, name: str, credentials: Credentials | None = None, *
 
     async def quiet(error: Exception) -> None:
         """Reconnecting is the client's business; a service notices by its lag."""
-        reasons[:] = [error]
+        if not reasons or _is_refusal(error):  # a broken connection is often what follows
+            reasons[:] = [error]
         note_refusal(error)
 
     try:
@@ -212,6 +213,10 @@ async def connect(url: str, name: str, credentials: Credentials | None = None, *
         ) from None
 
 
+def _is_refusal(error: Exception) -> bool:
+    return "authorization" in str(error).lower()
+
+
 def note_refusal(error: Exception) -> None:
     """Say aloud what the broker does not permit: whoever asked sees no more of it than that no answer comes."""
     if "permissions violation" in str(error):
@@ -222,7 +227,7 @@ def told(error: Exception, url: str) -> str:
     """Say of a failed connection what failed: nobody is there, or somebody who does not let us in."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker at {url} shows a certificate of another authority ({error.verify_message})"
-    if "authorization" in str(error).lower():
+    if _is_refusal(error):
         return (
             f"the broker at {url} does not let this key in: it is not granted, revoked, or the broker has not read "
             "its configuration since (`trail broker reload`)"

@@ -19,30 +19,17 @@ from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
 from shared.receipt import open_receipt
 from shared.signing import SigningKey
+from tests.node import install
 from tests.scenario import SITE, Local, write_drafts
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "post-event.mjs"
-_PACKAGES = ("@nats-io/transport-node@3.4.0", "@nats-io/jetstream@3.4.0")
 Post = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example, installed as its first lines say, in a folder of its own."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node and npm are not installed")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.lstrip("v").split(".")[0]) < 20:
-        pytest.skip(f"Node {version} is older than 20")
-    folder = tmp_path_factory.mktemp("site")
-    command = [npm, "install", "--no-audit", "--no-fund", "--silent", *_PACKAGES]
-    try:
-        installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm's registry does not answer")
-    if installed.returncode:
-        pytest.skip(f"npm cannot install NATS's packages: {installed.stderr[-300:]}")
+    folder = install(tmp_path_factory.mktemp("site"))
     return Path(shutil.copy(_EXAMPLE, folder))
 
 
