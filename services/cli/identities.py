@@ -54,6 +54,7 @@ class Office:
         until: str | None,
         source: str | None,
         public_key: str | None,
+        broker_key: str | None,
         new_passphrase_file: Path | None,
     ) -> int:
         """Grant a person a key, made here unless its public part is given; the exit code."""
@@ -62,13 +63,19 @@ class Office:
             raise TrailError(f"there is no role {unknown[0]}; there are {', '.join(sorted(KINDS_OF_ROLE))}")
         if user in register_of(self.home).people:
             raise TrailError(f"the user id {user} was given before; ids are never given again: choose another")
+        source = source or f"{KINDS_OF_ROLE[roles[0]][0]}/{user.replace('.', '-')}"
+        apart = source.replace("/", "-")
+        # Where others speak for the source from here, the outbox that they share has its broker key already.
+        if broker_key is None and public_key is None and not self.home.broker_key_path(apart).exists():
+            broker_key = self.home.broker_key(apart)
         said = {
             "public_key": public_key or self._new_key(user, name, new_passphrase_file),
             "holder": name,
-            "source": source or f"{KINDS_OF_ROLE[roles[0]][0]}/{user.replace('.', '-')}",
+            "source": source,
             "roles": roles,
             "user": user,
             "sites": sites,
+            "broker_key": broker_key,
         }
         return self.seal("granted", until=until, **said)
 
@@ -78,12 +85,28 @@ class Office:
         why: str,
         until: str | None,
         public_key: str | None,
+        broker_key: str | None,
         new_passphrase_file: Path | None,
     ) -> int:
         """Give a person another key, made here unless its public part is given; the exit code."""
         known = identity_of(register_of(self.home), user)
         public = public_key or self._new_key(user, known.holder, new_passphrase_file)
-        return self.seal("key_replaced", key=known.key, public_key=public, until=until, why=why)
+        said = {"key": known.key, "public_key": public, "broker_key": broker_key or known.broker}
+        return self.seal("key_replaced", until=until, why=why, **said)
+
+    def change(
+        self,
+        user: str,
+        roles: list[str],
+        sites: list[str] | None,
+        until: str | None,
+        broker_key: str | None,
+        why: str,
+    ) -> int:
+        """Give a person other rights, whole, but for the broker key, which stays; the exit code."""
+        known = identity_of(register_of(self.home), user)
+        said = {"roles": roles, "sites": sites, "broker_key": broker_key or known.broker, "why": why}
+        return self.seal("changed", until=until, key=known.key, **said)
 
     def delegate(self, user: str, task: str, site: str, until: str | None) -> int:
         """Delegate a task from now on; the exit code."""

@@ -19,6 +19,12 @@ ByInvestigator = Annotated[str, typer.Option("--by", help="The investigator's us
 PublicKey = Annotated[
     str | None, typer.Option("--public-key", help="Of a key that is made and kept elsewhere, base64.")
 ]
+BrokerKey = Annotated[
+    str | None,
+    typer.Option(
+        "--broker-key", help="The public NATS key that the broker will know them by, U...; docs/broker.md."
+    ),
+]
 NewPassphraseFile = Annotated[
     Path | None, typer.Option("--new-passphrase-file", help="The new key's passphrase in a file.")
 ]
@@ -41,6 +47,7 @@ def grant(
     until: Until = None,
     source: Annotated[str | None, typer.Option("--source", help="KIND/ID to speak for, if not their own.")] = None,
     public_key: PublicKey = None,
+    broker_key: BrokerKey = None,
     new_passphrase_file: NewPassphraseFile = None,
     by: By = None,
     passphrase_file: PassphraseFile = None,
@@ -51,7 +58,9 @@ def grant(
     from services.cli.identities import Office
 
     office = Office(data, by, passphrase_file, broker)
-    raise typer.Exit(office.grant(user, name, role, site, until, source, public_key, new_passphrase_file))
+    raise typer.Exit(
+        office.grant(user, name, role, site, until, source, public_key, broker_key, new_passphrase_file)
+    )
 
 
 @app.command("grant-system")
@@ -62,6 +71,7 @@ def grant_system(
     public_key: Annotated[str, typer.Option("--public-key", help="Of the key that the system keeps, base64.")],
     site: Sites = None,
     until: Until = None,
+    broker_key: BrokerKey = None,
     by: By = None,
     passphrase_file: PassphraseFile = None,
     data: Data = DEFAULT,
@@ -71,7 +81,8 @@ def grant_system(
     from services.cli.identities import Office
 
     said = {"public_key": public_key, "holder": name, "source": source, "roles": role, "sites": site}
-    raise typer.Exit(Office(data, by, passphrase_file, broker).seal("granted", until=until, **said))
+    office = Office(data, by, passphrase_file, broker)
+    raise typer.Exit(office.seal("granted", until=until, broker_key=broker_key, **said))
 
 
 @app.command()
@@ -81,6 +92,7 @@ def change(
     why: Why,
     site: Sites = None,
     until: Until = None,
+    broker_key: BrokerKey = None,
     by: By = None,
     passphrase_file: PassphraseFile = None,
     data: Data = DEFAULT,
@@ -90,7 +102,7 @@ def change(
     from services.cli.identities import Office
 
     office = Office(data, by, passphrase_file, broker)
-    raise typer.Exit(office.about(user, "changed", roles=role, sites=site, until=until, why=why))
+    raise typer.Exit(office.change(user, role, site, until, broker_key, why))
 
 
 @app.command()
@@ -144,6 +156,7 @@ def replace_key(
     why: Why,
     until: Until = None,
     public_key: PublicKey = None,
+    broker_key: BrokerKey = None,
     new_passphrase_file: NewPassphraseFile = None,
     by: By = None,
     passphrase_file: PassphraseFile = None,
@@ -154,7 +167,7 @@ def replace_key(
     from services.cli.identities import Office
 
     office = Office(data, by, passphrase_file, broker)
-    raise typer.Exit(office.replace_key(user, why, until, public_key, new_passphrase_file))
+    raise typer.Exit(office.replace_key(user, why, until, public_key, broker_key, new_passphrase_file))
 
 
 @app.command()

@@ -207,6 +207,7 @@ def test_a_site_posts_and_hears_its_receipt_with_any_clients_defaults(broker: Gu
     assert asyncio.run(talk()) == "sealed"
 
 
+@pytest.mark.part11("11.10(d)", "11.10(g)")
 def test_a_site_cannot_publish_as_another(broker: Guarded) -> None:
     before = stored(broker)
     targets = [
@@ -257,6 +258,7 @@ def test_no_answer_of_the_broker_lands_where_a_site_may_not_publish(broker: Guar
     assert after[TOPOLOGY.intake] == before[TOPOLOGY.intake] + [own] * len(elsewhere)
 
 
+@pytest.mark.part11("11.10(d)")
 def test_a_site_cannot_read_from_another(broker: Guarded) -> None:
     everything = [">", f"intake.{TRIAL}.>", f"log.{TRIAL}.>", f"receipt.{TRIAL}.*.*", f"receipt.{TRIAL}.site.702"]
     everything += [f"log.{TRIAL}.site.702.>", "$JS.EVENT.>", "$SYS.>"]
@@ -294,6 +296,7 @@ def test_an_inbox_is_heard_by_its_owner_alone(broker: Guarded) -> None:
     assert asyncio.run(overhear()) == []
 
 
+@pytest.mark.part11("11.10(g)")
 def test_an_auditor_reads_the_whole_log_and_cannot_publish(broker: Guarded) -> None:
     before = stored(broker)
     targets = [
@@ -345,6 +348,7 @@ def test_who_is_for_some_sites_hears_those_alone(broker: Guarded) -> None:
     assert asyncio.run(listen()) == {"monitor": [b"702"], "investigator": [b"701"]}
 
 
+@pytest.mark.part11("11.10(d)", "11.30")
 def test_nobody_is_let_in_without_a_granted_key(broker: Guarded) -> None:
     tls = broker.credentials("a").tls()
 
@@ -363,6 +367,7 @@ def test_nobody_is_let_in_without_a_granted_key(broker: Guarded) -> None:
         asyncio.run(connect(broker.url, "stranger", broker.credentials("stranger")))
 
 
+@pytest.mark.part11("11.30")
 def test_nothing_is_said_without_tls_and_no_other_broker_is_taken_for_this_one(
     broker: Guarded, tmp_path: Path
 ) -> None:
@@ -380,6 +385,7 @@ def test_nothing_is_said_without_tls_and_no_other_broker_is_taken_for_this_one(
         asyncio.run(connect(broker.url, "a", replace(broker.credentials("a"), ca=other.broker_ca_path)))
 
 
+@pytest.mark.part11("11.10(d)")
 def test_whoever_is_revoked_is_cut_off_when_the_server_reads_it_and_the_others_stay(broker: Guarded) -> None:
     async def leave() -> None:
         gone = asyncio.Event()
