@@ -10,7 +10,7 @@ from services.safety.decide import SafetyDecider
 from services.safety.participant import Participant
 from shared.decider import Machine
 from shared.drafts import Draft
-from shared.entry import ADMITTED, NO_LEAF, Entry, Header, seal
+from shared.entry import ADMITTED, FORMAT_VERSION, NO_LEAF, Entry, Header, seal
 from shared.envelope import read_envelope
 from shared.protocol.model import protocol_digest
 from shared.words import LogIndex
@@ -24,7 +24,10 @@ SEALED = "2026-04-20T04:00:00.000000Z"
 class Feed:
     """One decider over one growing log; its own decisions come back sealed, as they do through the notary."""
 
-    def __init__(self, document: str = DOCUMENT, trial: str = "NCT06027853") -> None:
+    def __init__(
+        self, document: str = DOCUMENT, trial: str = "NCT06027853", *, format_: int = FORMAT_VERSION
+    ) -> None:
+        self.format = format_
         self.machine = Machine(SafetyDecider())
         self.trial = trial
         self.decisions: list[dict[str, Any]] = []
@@ -83,6 +86,7 @@ class Feed:
             signature="A" * 86 + "==",
             subject=f"intake.{self.trial}.{source.replace('/', '.')}.told",
             verdict=ADMITTED,
+            format=self.format,
         )
         entry = seal(header, payload)
         self._next, self._leaf = self._next + 1, entry.leaf

@@ -26,7 +26,7 @@ from services.cli.study import (
     SignEligibility,
 )
 from services.cli.study_followup import MEDICAL_MONITOR
-from services.cli.study_safety import COMMITTEE
+from services.cli.study_safety import COMMITTEE_MEMBERS
 from services.safety.decide import SafetyDecider
 from services.safety.trial import Trial
 from services.screening.decide import ScreeningDecider
@@ -135,7 +135,8 @@ class InProcess:
             self.grant(SourceId(f"site/{site}"), "site_system")
             self.grant(SourceId(f"site/{site}"), "investigator", name)
         self.grant(SourceId(MEDICAL_MONITOR), "medical_monitor")
-        self.grant(SourceId(COMMITTEE), "cohort_committee")
+        for source in COMMITTEE_MEMBERS:
+            self.grant(SourceId(source), "cohort_committee")
         for day in days:
             if day.at > self.now:
                 self.root("log.clock_moved", {"to": stamp(day.at)})
@@ -182,7 +183,10 @@ class InProcess:
         assert isinstance(trial, Trial)
         seen = trial.issued["recommend"]
         assert seen.entry is not None
-        self.post([act.decided(seen.entry, seen.leaf)])
+        decided = self.post([act.decided(seen.entry, seen.leaf)])[0]
+        for source in COMMITTEE_MEMBERS:
+            holder = f"cohort_committee of {source}"
+            self.post([act.signed(source, holder, decided.index, decided.leaf.hex(), stamp(self.now))])
 
     def _sign(self, act: SignEligibility) -> None:
         participant = self.machine.state[f"participant:{act.participant}"]

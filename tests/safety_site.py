@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from services.cli.installation import user_of
 from services.console.safety import knowledge
 from services.safety.assess import Assessed
 from services.safety.participant import Participant
@@ -23,6 +24,7 @@ from tests.study import DOCUMENT
 SITE = SourceId("site/701")
 MONITOR = SourceId("sponsor/medical")
 COMMITTEE = SourceId("sponsor/committee")
+MEMBERS = (COMMITTEE, SourceId("sponsor/committee-2"))
 PERSON = "701-001"
 START = instant("2026-03-02T04:00:00Z")  # noon at the site
 INFUSED = "2026-03-02T10:00:00+08:00"
@@ -47,7 +49,7 @@ class SafetySite(InProcess):
             (SITE, "site_system"),
             (SITE, "investigator"),
             (MONITOR, "medical_monitor"),
-            (COMMITTEE, "cohort_committee"),
+            *((member, "cohort_committee") for member in MEMBERS),
         ):
             self.grant(source, role)
         self.say("screening.registered", {"sex": "female", "birth_date": "1980"})
@@ -67,6 +69,20 @@ class SafetySite(InProcess):
             source=more.pop("source", source), type=type_, subject=subject, time=stamp(self.now), data=data, **more
         )
         return self.read(self.post([draft]))
+
+    def endorse(self, decided: SealedEvent, *members: SourceId) -> list[SealedEvent]:
+        """Let members of the committee sign its decision, two unless told otherwise; all sealed because of it."""
+        sealed = []
+        for member in members or MEMBERS:
+            data = {
+                "meaning": "cohort",
+                "name": f"cohort_committee of {member}",
+                "user": user_of(member, "cohort_committee"),
+                "role": "cohort_committee",
+                "records": [{"index": decided.entry.index, "leaf": decided.entry.leaf.hex()}],
+            }
+            sealed += self.say("record.signed", data, of=None, source=member, role="cohort_committee")
+        return sealed
 
     def report(self, ae: str = "1", **data: Any) -> list[SealedEvent]:
         """Report an adverse event: grade 2 nausea from day 3 on, unless told otherwise."""

@@ -9,10 +9,10 @@ from services.cli import show
 from services.cli.installation import LOCAL_WITNESS, Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, safe, say
 from services.cli.reading import Reading, reading, verify
-from services.cli.show_safety import cohort_board, tell_clocks, tell_cohorts, tell_safety
+from services.cli.show_safety import clocks_as_json, cohort_board, tell_clocks, tell_cohorts, tell_safety
 from services.cli.show_signatures import tell_signatures, tell_waiting
 from services.console.replay import Replay, as_of, check, participants, until, what_if
-from services.console.safety import knowledge, running_clocks
+from services.console.safety import knowledge
 from services.console.signature_words import signature_as_data, waiting_as_data
 from services.console.signatures import Book, signed
 from services.safety.decide import SafetyDecider
@@ -202,21 +202,21 @@ def show_one_participant(directory: Path, code: str, *, as_of: str | None = None
 def show_cohorts(directory: Path, *, as_of: str | None = None, json_: bool = False) -> None:
     """Tell where the dose levels stand, as known at a moment."""
     with reading(Installation.open(directory)) as source:
-        machine = _safety(source, as_of)
+        machine, book = _safety(source, as_of), _signed(source, as_of)
     if json_:
-        as_json(cohort_board(machine))
+        as_json(cohort_board(machine, book))
     else:
-        tell_cohorts(machine)
+        tell_cohorts(machine, book)
 
 
 def show_clocks(directory: Path, *, as_of: str | None = None, json_: bool = False) -> None:
     """Tell which expedited reports are owed, as known at a moment."""
     with reading(Installation.open(directory)) as source:
-        machine = _safety(source, as_of)
+        machine, book = _safety(source, as_of), _signed(source, as_of)
     if json_:
-        as_json([{"participant": code} | clock.model_dump(mode="json") for code, clock in running_clocks(machine)])
+        as_json(clocks_as_json(machine, book))
     else:
-        tell_clocks(machine)
+        tell_clocks(machine, book)
 
 
 def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:

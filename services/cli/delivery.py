@@ -23,6 +23,11 @@ from shared.words import SourceId
 HOLDERS = {"site_system": "Site system", "investigator": "Investigator", "sponsor": "Sponsor"}
 
 
+def holder_of(source: SourceId, role: Role) -> str:
+    """The printed name of whoever speaks for a source in a role, where nobody gave one."""
+    return f"{HOLDERS.get(role, role)} of {source}"
+
+
 @dataclass(slots=True)
 class Post:
     """The outboxes of one data directory, open."""
@@ -53,7 +58,7 @@ class Post:
         for source, role in sorted({(draft.source, draft.signing_role) for draft in drafts}):
             source_id = SourceId(source)
             if not self.home.has_key(source_id, role):
-                holder = f"{HOLDERS.get(role, role)} of {source}"
+                holder = holder_of(source_id, role)
                 if role == "investigator":
                     holder = investigators.get(source, holder)
                 time = min(draft.time for draft in drafts if draft.source == source)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from services.audit.log import Log
-from services.cli.delivery import Line, settled
+from services.cli.delivery import Line, holder_of, settled
 from services.cli.installation import Installation, user_of
 from services.cli.study import (
     INVESTIGATORS,
@@ -18,12 +18,14 @@ from services.cli.study import (
     RequestEnrolment,
     SignEligibility,
 )
+from services.cli.study_safety import COMMITTEE_MEMBERS
 from shared.broker import KEY_HEADER, SIGNATURE_HEADER
 from shared.decider import read_event
 from shared.drafts import Draft
 from shared.entry import Entry
 from shared.envelope import CONTENT_TYPE
 from shared.events.decisions import Decided
+from shared.events.safety import CohortDecided
 from shared.events.safety_decisions import CohortRecommended
 from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
@@ -48,6 +50,7 @@ class Player:
     missed: list[str] = field(default_factory=list)
     _decisions: dict[str, tuple[Entry, Decided]] = field(default_factory=dict)
     _recommended: Entry | None = None
+    _cohort_decided: Entry | None = None
     _read: int = 0
 
     async def play(self, days: list[Day], progress: Callable[[int], None]) -> None:
@@ -65,15 +68,19 @@ class Player:
         """Give everybody who speaks in the script a key, before the first of them speaks."""
         spoken = (act for day in days for act in day.acts if isinstance(act, Post | PostBroken | DecideCohort))
         drafts = [act.draft for act in spoken]
-        investigators = [
+        signers = [
             Draft(source=f"site/{site}", type="screening.judged", time=stamp(days[0].at), data={})
             for site in INVESTIGATORS
+        ]
+        signers += [
+            Draft(source=source, type="safety.cohort_decided", time=stamp(days[0].at), data={})
+            for source in COMMITTEE_MEMBERS
         ]
         started = stamp(days[0].at)
         names = {f"site/{site}": name for site, name in INVESTIGATORS.items()}
         grants = [
             draft.model_copy(update={"time": started})
-            for draft in self.line.post.missing_grants(drafts + investigators, names)
+            for draft in self.line.post.missing_grants(drafts + signers, names)
         ]
         self.line.post.put(grants)
         await self._deliver([ROOT_SOURCE])
@@ -107,14 +114,21 @@ class Player:
                     await self._post([draft])
                     await self._wait()
                 case DecideCohort():
-                    await self._decide_cohort(act)
+                    await self._decide_cohort(act, now)
 
-    async def _decide_cohort(self, act: DecideCohort) -> None:
+    async def _decide_cohort(self, act: DecideCohort, now: str) -> None:
         seen = self._recommended
         if seen is None:
             self.missed.append("the cohort committee had no recommendation before it")
             return
-        await self._post([act.decided(seen.index, seen.leaf.hex())])
+        draft = act.decided(seen.index, seen.leaf.hex())
+        await self._post([draft])
+        await self._wait()
+        decided = self._cohort_decided
+        assert decided is not None  # it was just sealed
+        for source in COMMITTEE_MEMBERS:
+            holder = holder_of(SourceId(source), "cohort_committee")
+            await self._post([act.signed(source, holder, decided.index, decided.leaf.hex(), now)])
         await self._wait()
 
     async def _sign(self, act: SignEligibility, now: str) -> None:
@@ -187,6 +201,8 @@ class Player:
                 self._decisions[event.envelope.subject] = (entry, event.data)
             if isinstance(event.data, CohortRecommended):
                 self._recommended = entry
+            if isinstance(event.data, CohortDecided):
+                self._cohort_decided = entry
         self._read = size
 
 

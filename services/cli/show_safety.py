@@ -3,7 +3,11 @@
 from typing import Any
 
 from services.cli.output import safe, say
+from services.cli.show_signatures import tell_signatures
 from services.console.safety import knowledge, rules_in_force, running_clocks
+from services.console.safety_words import said_of_safety
+from services.console.signature_words import signature_as_data
+from services.console.signatures import Book
 from services.safety import cohorts
 from services.safety.assess import Assessed
 from services.safety.classification import Classified
@@ -79,7 +83,7 @@ def _tell_questions(assessed: Assessed) -> None:
             say(f"  {safe(one.content['text'])}")
 
 
-def tell_cohorts(machine: Machine) -> None:
+def tell_cohorts(machine: Machine, book: Book) -> None:
     """The cohort board: who is at which dose level, whose window is open until when, what is recommended, open."""
     board = cohort_board(machine)
     for level in board["levels"]:
@@ -100,10 +104,17 @@ def tell_cohorts(machine: Machine) -> None:
         say(f"Recommended for {safe(made['dose_level'])}: [bold]{made['action'].replace('_', '-')}{safe(goal)}[/]")
         for line in made["arithmetic"]:
             say(f"    {safe(line)}")
+    if board["decisions"]:
+        say("\n[bold]The cohort committee's decisions[/]")
+    for one in board["decisions"]:
+        missing = one["persons"] - len(one["signed_by"])
+        state = "" if one["in_force"] else f"  [yellow]pending: {missing} of {one['persons']} signatures to go[/]"
+        say(f"  entry {one['entry']}  {safe(one['says'])}{state}")
+        tell_signatures(book.on(one["entry"]), title="", indent="      ")
 
 
-def tell_clocks(machine: Machine) -> None:
-    """Every clock that runs or has run out, the nearest first."""
+def tell_clocks(machine: Machine, book: Book) -> None:
+    """Every clock that runs or has run out, the nearest first, with who has signed the adverse event."""
     clocks = running_clocks(machine)
     if not clocks:
         say("No expedited report is owed.")
@@ -113,9 +124,20 @@ def tell_clocks(machine: Machine) -> None:
             f"{state} {safe(clock.due)}  participant {safe(code)}, adverse event {safe(clock.ae)}, "
             f"{clock.kind.replace('_', ' ')} to {safe(clock.profile)} (day 0: {clock.day_zero})"
         )
+        tell_signatures(book.on_event(code, clock.ae), title="", indent="      ")
 
 
-def cohort_board(machine: Machine) -> dict[str, Any]:
+def clocks_as_json(machine: Machine, book: Book) -> list[dict[str, Any]]:
+    """The clocks for a program."""
+    return [
+        {"participant": code}
+        | clock.model_dump(mode="json")
+        | {"signatures": [signature_as_data(one) for one in book.on_event(code, clock.ae)]}
+        for code, clock in running_clocks(machine)
+    ]
+
+
+def cohort_board(machine: Machine, book: Book | None = None) -> dict[str, Any]:
     """The cohort board for a program.
 
     Raises TrailError when no protocol with cohorts was in force.
@@ -146,4 +168,15 @@ def cohort_board(machine: Machine) -> dict[str, Any]:
         "held": open_.content["held"],
         "slots": list(open_.arithmetic),
         "recommended": None if made is None else made[1].content | {"arithmetic": list(made[1].arithmetic)},
+        "decisions": [
+            {
+                "entry": record.index,
+                "says": said_of_safety(record.said),
+                "in_force": record.in_force,
+                "persons": record.persons,
+                "signed_by": sorted({one.user for one in record.signatures}),
+                "signatures": [signature_as_data(one) for one in book.on(record.index)] if book else [],
+            }
+            for record in trial.committee
+        ],
     }

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from services.cli.installation import user_of
 from shared.drafts import Draft
+from shared.words import SourceId
 
 Damage = Literal["none", "stray_key", "tampered", "cut_off"]
 
@@ -58,6 +60,17 @@ class DecideCohort:
         """The committee's event, naming the recommendation's entry and its leaf hash (hex)."""
         data = self.draft.data | {"recommendation": index, "recommendation_leaf": leaf}
         return self.draft.model_copy(update={"data": data})
+
+    def signed(self, source: str, holder: str, index: int, leaf: str, time: str) -> Draft:
+        """A member's signature over the sealed decision."""
+        data = {
+            "meaning": "cohort",
+            "name": holder,
+            "user": user_of(SourceId(source), "cohort_committee"),
+            "role": "cohort_committee",
+            "records": [{"index": index, "leaf": leaf}],
+        }
+        return Draft(source=source, type="record.signed", time=time, data=data, role="cohort_committee")
 
 
 Act = Post | PostBroken | SignEligibility | RequestEnrolment | DecideCohort

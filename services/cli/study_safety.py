@@ -13,6 +13,8 @@ from services.cli.study_followup import MEDICAL_MONITOR, FollowUp
 from shared.drafts import Draft
 
 COMMITTEE: Final = "sponsor/committee"
+COMMITTEE_MEMBERS: Final = (COMMITTEE, "sponsor/committee-2")
+"""Who signs a decision of the committee: the chair, who posts it, and another member."""
 
 Story = Callable[[FollowUp], None]
 

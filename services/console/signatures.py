@@ -26,16 +26,20 @@ from shared.events.base import Role
 from shared.events.decisions import Cited, Decided
 from shared.events.identity import Changed, GrantedToKey, KeyReplaced
 from shared.events.log import ProtocolAdopted, ProtocolAmended
-from shared.events.safety import CohortDecided, EventReported, EventUpdated
+from shared.events.safety import CohortDecided, EventReported, EventUpdated, names_event
 from shared.events.screening import Retracted
-from shared.events.signatures import ErasureOrdered, Meaning, PersonSigned, RecordSigned, ReviewRecorded
+from shared.events.signatures import (
+    PERSONS_SINCE,
+    ErasureOrdered,
+    Meaning,
+    PersonSigned,
+    RecordSigned,
+    ReviewRecorded,
+)
 from shared.signing import base64_bytes, key_id
 from shared.words import LogIndex
 
 Status = Literal["valid", "superseded", "taken_back"]
-
-PERSONS_SINCE: Final = 4
-"""The entry format from which persons have user ids; what was sealed before waits for no second signature."""
 
 _AT_A_SITE: Final[frozenset[Role]] = frozenset({"investigator", "sub_investigator"})
 _RECORDERS: Final[frozenset[Role]] = frozenset({"site_system", "coordinator"})
@@ -208,6 +212,14 @@ class Book:
     def about(self, subject: str | None) -> list[Signature]:
         """The signatures about a participant, or about the trial, in the log's order."""
         return [one for one in self.signatures.values() if one.subject == subject]
+
+    def on_event(self, subject: str, ae: str) -> list[Signature]:
+        """The signatures over what was said of a participant's adverse event, in the log's order."""
+        return [one for one in self.about(subject) if any(self._names(record, ae) for record in one.records)]
+
+    def _names(self, record: LogIndex, ae: str) -> bool:
+        event = self._events.get(record)
+        return event is not None and names_event(event.data) == ae
 
     def event(self, index: int) -> SealedEvent | None:
         """What an entry that could be signed says; None for any other."""

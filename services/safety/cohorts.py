@@ -27,10 +27,11 @@ _AGREES = {
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A decision of the committee, typed, with the record that holds it."""
+    """A decision of the committee that is in force, typed, with its record and the entry since which it counts."""
 
     record: CommitteeDecision
     said: CohortDecided
+    since: int
 
 
 def tally(level: str, members: Mapping[str, Member]) -> Tally:
@@ -95,7 +96,7 @@ def _waits_below(trial: Trial, rules: Rules, level: str) -> str:
 
 def _arrived_with(trial: Trial, level: str) -> int:
     """How many were treated at a level when the committee last opened it; 0 for one it never opened."""
-    opened = [one.record.since for one in decisions(trial) if one.said.opens == level]
+    opened = [one.since for one in decisions(trial) if one.said.opens == level]
     if not opened:
         return 0
     return sum(
@@ -108,8 +109,18 @@ def _arrived_with(trial: Trial, level: str) -> int:
 
 
 def decisions(trial: Trial) -> list[Opening]:
-    """The committee's live decisions, in the order in which they were made."""
-    return [Opening(record, record.said) for record in trial.committee if isinstance(record.said, CohortDecided)]
+    """The committee's live decisions that are signed as they must be, in the order in which they took effect."""
+    found = [
+        Opening(record, record.said, record.since)
+        for record in trial.committee
+        if isinstance(record.said, CohortDecided) and record.in_force and record.since is not None
+    ]
+    return sorted(found, key=lambda one: one.since)
+
+
+def pending(trial: Trial) -> list[CommitteeDecision]:
+    """The committee's live decisions that too few persons have signed; they open and hold nothing."""
+    return [record for record in trial.committee if not record.in_force]
 
 
 def slots(trial: Trial, rules: Rules) -> Answer | None:
@@ -120,7 +131,7 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
     levels = [level.id for level in rules.protocol.dose_levels]
     up_to = {level: _enrolled(trial, level) for level in levels}
     why, record = _held(trial, plan)
-    about = [record] if record is not None else []
+    about = [] if record is None else _rests_on(record)
     lines = [why] if why else []
     if not why:
         opened = [one for one in decisions(trial) if one.said.opens in levels]
@@ -131,10 +142,10 @@ def slots(trial: Trial, rules: Rules) -> Answer | None:
             assert last.said.opens is not None
             assert last.said.slots is not None
             level, number = last.said.opens, last.said.slots
-            before = _enrolled(trial, level, last.record.since)
-            about.append(last.record)
+            before = _enrolled(trial, level, last.since)
+            about += _rests_on(last.record)
             lines = [f"{level}: open to {number} more by the committee's decision, beside {before} enrolled before"]
-        replaced = _not_evaluable(trial, level, opened[-1].record.since if opened else -1)
+        replaced = _not_evaluable(trial, level, opened[-1].since if opened else -1)
         if replaced:
             lines.append(f"{len(replaced)} more, to replace who is not evaluable: {', '.join(replaced)}")
         waiting = _waits_below(trial, rules, level)
@@ -164,7 +175,12 @@ def _not_evaluable(trial: Trial, level: str, since: int) -> list[str]:
     )
 
 
-def _held(trial: Trial, plan: Cohorts) -> tuple[str, StoredStatement | None]:
+def _rests_on(record: CommitteeDecision) -> list[tuple[int, str]]:
+    """A decision of the committee and the signatures that put it in force, as evidence."""
+    return [(record.index, record.leaf), *((one.index, one.leaf) for one in record.signatures)]
+
+
+def _held(trial: Trial, plan: Cohorts) -> tuple[str, CommitteeDecision | None]:
     """Why nobody may be enrolled, and the decision that says so; empty when somebody may."""
     state, by = "", None
     resumed = -1
@@ -174,7 +190,11 @@ def _held(trial: Trial, plan: Cohorts) -> tuple[str, StoredStatement | None]:
         if one.said.decision == "hold":
             state, by = "the cohort committee holds enrolment", one.record
         elif one.said.decision == "resume":
-            state, by, resumed = "", None, one.record.since
+            state, by, resumed = "", None, one.since
+    # What a decision becomes is open while its correction is not signed: nobody is enrolled by what it was before.
+    unsettled = next((one for one in pending(trial) if one.since is not None), None)
+    if unsettled is not None and not state:
+        return f"entry {unsettled.index} corrects a decision of the committee, and is not signed yet", unsettled
     deaths = [
         (member.related_death, code)
         for code, member in trial.members.items()

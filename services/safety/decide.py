@@ -19,6 +19,7 @@ from services.safety.participant import MEASUREMENTS, STATEMENTS, Issued, Partic
 from services.safety.trial import (
     Answer,
     CommitteeDecision,
+    CommitteeSignature,
     Member,
     Rules,
     Trial,
@@ -29,10 +30,12 @@ from services.safety.trial import (
     question_of,
 )
 from shared.decider import DecisionDraft, SealedEvent, Step
+from shared.events.authority import authority
 from shared.events.decisions import Enrolled
 from shared.events.log import ProtocolAdopted
 from shared.events.safety import CohortDecided, ReferenceAdopted
 from shared.events.screening import Infused, Observed
+from shared.events.signatures import PERSONS_SINCE, PersonSigned
 from shared.protocol.model import load_protocol
 from shared.records import corrected_id
 from shared.words import ParticipantId, SourceId, TrailError
@@ -61,6 +64,8 @@ class SafetyDecider:
                 work.take_reference()
             case CohortDecided():
                 work.take_committee()
+            case PersonSigned() as signature if signature.meaning == "cohort":
+                work.take_signature(signature)
             case Enrolled() as enrolled:
                 work.enrol(enrolled)
             case _ if event.type == "log.ticked":
@@ -112,12 +117,15 @@ class _Work:
         records = list(self.trial.committee)
         place = self._place(records)
         wrong = records[place] if place < len(records) else None
-        since = self.event.entry.index if wrong is None else wrong.since
+        persons = authority().signatures["cohort"].persons if self.event.entry.header.format >= PERSONS_SINCE else 0
+        # Who signed what is corrected now did not sign this.
+        since = None if persons else int(self.event.entry.index)
         record = CommitteeDecision.of(
             self.event,
             source=self.event.envelope.source,
-            since=since,
-            before=None if wrong is None else StoredStatement(**wrong.model_dump(exclude={"since"})),
+            since=since if wrong is None else wrong.since,
+            persons=persons,
+            before=None if wrong is None else wrong.as_statement(),
         )
         before = self.trial.model_copy(update={"committee": tuple(records[:place])})
         rules = self._rules()
@@ -126,6 +134,17 @@ class _Work:
                 self.decisions.append(draft(answer, None, self.event, rules))
         self._change_trial(committee=(*records[:place], record, *records[place + 1 :]))
         self._judge_cohorts()
+
+    def take_signature(self, data: PersonSigned) -> None:
+        """A member of the committee signed its decisions; one that enough have signed takes effect."""
+        index, leaf = int(self.event.entry.index), self.event.entry.leaf.hex()
+        by = CommitteeSignature(user=data.user, index=index, leaf=leaf)
+        bound = {(record.index, record.leaf) for record in data.records}
+        known = self.trial.committee
+        signed = tuple(one.signed(by) if (one.index, one.leaf) in bound else one for one in known)
+        if signed != known:
+            self._change_trial(committee=signed)
+            self._judge_cohorts()
 
     def enrol(self, enrolled: Enrolled) -> None:
         """Screening gave a place."""

@@ -46,10 +46,39 @@ class Member(Document):
     related_death: int | None = None
 
 
-class CommitteeDecision(StoredStatement):
-    """A decision of the cohort committee. A correction takes the first one's place, and counts ``since`` then."""
+class CommitteeSignature(Document):
+    """A member's signature over a decision of the committee."""
 
-    since: int
+    user: str
+    index: int
+    leaf: str
+
+
+class CommitteeDecision(StoredStatement):
+    """A decision of the cohort committee, with the signatures over it.
+
+    ``persons`` is how many different persons have to sign it before it takes effect; 0 for one that was sealed
+    before persons had user ids, which took effect at once. ``since`` is the entry with which it took effect; None
+    before that. A correction takes the first one's place: it counts since then, once it is signed itself.
+    """
+
+    since: int | None
+    persons: int = 0
+    signatures: tuple[CommitteeSignature, ...] = ()
+
+    def as_statement(self) -> StoredStatement:
+        """The decision without who signed it and since when it counts."""
+        return StoredStatement(**self.model_dump(exclude={"since", "persons", "signatures"}))
+
+    @property
+    def in_force(self) -> bool:
+        """Whether enough different persons have signed it."""
+        return len({one.user for one in self.signatures}) >= self.persons
+
+    def signed(self, by: CommitteeSignature) -> "CommitteeDecision":
+        """The decision with one more signature; the one that makes it enough is what it counts since."""
+        more = self.model_copy(update={"signatures": (*self.signatures, by)})
+        return more.model_copy(update={"since": by.index}) if more.in_force and self.since is None else more
 
 
 class Trial(Document):

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from services.cli.show_safety import cohort_board
-from services.safety.cohorts import recommended
+from services.safety import cohorts
 from services.safety.trial import in_force
 from shared.words import TrailError
-from tests.safety_site import DOCUMENT, SafetySite
+from tests.feed import Feed
+from tests.safety_site import DOCUMENT, MEMBERS, SafetySite
 
 BLOOD = {"anc": 2, "platelets": 180}
 
@@ -54,9 +55,10 @@ def window(site: SafetySite, code: str) -> Any:
 
 
 def decide(site: SafetySite, decision: str, level: str = "DL1", **data: Any) -> Any:
-    """Let the committee decide."""
+    """Let the committee decide, and two of its members sign that."""
     said = {"dose_level": level, "decision": decision, "why": "As discussed."}
-    return site.say("safety.cohort_decided", said | data)
+    sealed = site.say("safety.cohort_decided", said | data)
+    return sealed + site.endorse(sealed[0])
 
 
 def three(site: SafetySite) -> list[str]:
@@ -230,15 +232,17 @@ def test_a_corrected_decision_keeps_its_place_and_opens_nothing_twice(site: Safe
     decide(site, "hold")
     resumed = decide(site, "resume")[0]
     decide(site, "hold")
-    site.correct(resumed, why="As discussed on Monday.")
+    site.endorse(site.correct(resumed, why="As discussed on Monday.")[0])
     assert site.last("slots_decided").held
     decide(site, "resume")
     three(site)
     site.wait(31)
     opened = decide(site, "escalate", opens="DL2", slots=3)[0]
     before = len(site.decided("departure_noted"))
-    site.correct(opened, why="As discussed on Tuesday.")
-    assert site.last("slots_decided").up_to["DL2"] == 3
+    corrected = site.correct(opened, why="As discussed on Tuesday.")[0]
+    assert site.last("slots_decided").held, "nobody is enrolled by a decision while its correction is not signed"
+    site.endorse(corrected)
+    assert (site.last("slots_decided").held, site.last("slots_decided").up_to["DL2"]) == (False, 3)
     assert len(site.decided("departure_noted")) == before
 
 
@@ -262,9 +266,67 @@ def test_a_corrected_infusion_stays_in_the_cohort_that_it_was_given_in(site: Saf
     )
     said = next(event for event in site.read(site.log()) if event.type == "treatment.infused")
     site.correct(said, at=site.trial.members["701-001"].first_day)
-    made = recommended(site.trial, in_force(site.trial))
+    made = cohorts.recommended(site.trial, in_force(site.trial))
     assert made is not None
     assert made[0].arithmetic[-1] == before.arithmetic[-1]
+
+
+def ready(site: SafetySite) -> Any:
+    """The committee's decision to escalate, on the recommendation to do so; nobody has signed it."""
+    three(site)
+    site.wait(31)
+    said = {"dose_level": "DL1", "decision": "escalate", "opens": "DL2", "slots": 3, "why": "As discussed."}
+    return site.say("safety.cohort_decided", said)[0]
+
+
+def test_a_decision_opens_nothing_until_two_different_members_have_signed_it(site: SafetySite) -> None:
+    decided = ready(site)
+    assert site.last("slots_decided").up_to["DL2"] == 0
+    (row,) = cohort_board(site.safety)["decisions"]
+    assert (row["in_force"], row["persons"], row["signed_by"]) == (False, 2, [])
+    site.endorse(decided, MEMBERS[0])
+    site.endorse(decided, MEMBERS[0])
+    assert site.last("slots_decided").up_to["DL2"] == 0, "one person who signs twice is one person"
+    (row,) = cohort_board(site.safety)["decisions"]
+    assert (row["in_force"], row["signed_by"]) == (False, ["cohort_committee.committee"])
+    second = site.endorse(decided, MEMBERS[1])[0]
+    found = site.last("slots_decided")
+    assert (found.up_to["DL2"], found.cause.index) == (3, second.entry.index)
+    assert {decided.entry.index, second.entry.index} <= {one.index for one in found.evidence}
+
+
+def test_a_decision_counts_since_it_was_signed_and_not_since_it_was_written(site: SafetySite) -> None:
+    decided = ready(site)
+    decide(site, "hold")
+    site.endorse(decided)
+    assert site.last("slots_decided").held, "opening a level after a hold does not resume"
+    decide(site, "resume")
+    assert site.last("slots_decided").up_to["DL2"] == 3
+    assert [one.said.decision for one in cohorts.decisions(site.trial)] == ["hold", "escalate", "resume"]
+
+
+def test_a_signature_over_what_was_corrected_since_puts_nothing_in_force(site: SafetySite) -> None:
+    decided = ready(site)
+    site.endorse(decided, MEMBERS[0])
+    corrected = site.correct(decided, slots=6)[0]
+    site.endorse(decided, MEMBERS[1])
+    assert site.last("slots_decided").up_to["DL2"] == 0
+    site.endorse(corrected, MEMBERS[1])
+    assert site.last("slots_decided").up_to["DL2"] == 0, "who signed three has not signed six"
+    site.endorse(corrected, MEMBERS[0])
+    assert site.last("slots_decided").up_to["DL2"] == 6
+
+
+def test_a_decision_of_a_log_from_before_there_were_persons_takes_effect_at_once() -> None:
+    for format_, up_to in ((3, 0), (4, 3)):
+        feed = Feed(format_=format_)
+        feed.say(
+            "safety.cohort_decided",
+            {"dose_level": "DL1", "decision": "hold", "why": "As discussed."},
+            of=None,
+            source=MEMBERS[0],
+        )
+        assert feed.decisions[-1]["up_to"]["DL1"] == up_to
 
 
 def test_another_treatment_before_the_infusion_takes_no_window_away(site: SafetySite) -> None:
