@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import broker_commands, identity_commands
+from services.cli import broker_commands, identity_commands, review_commands
 from services.cli.options import DEFAULT, AsOf, Broker, Data, Json
 from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
@@ -31,6 +31,7 @@ app.add_typer(receipts, name="receipt")
 keys = typer.Typer(no_args_is_help=True, help="The log's own key, and those of people.")
 app.add_typer(keys, name="key")
 app.add_typer(identity_commands.app, name="identity")
+app.add_typer(review_commands.app, name="review")
 app.add_typer(broker_commands.app, name="broker")
 
 LogKeyText = Annotated[

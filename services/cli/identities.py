@@ -1,8 +1,6 @@
 """What the commands ``trail identity`` do: draft, sign as the root or a person, have it sealed, tell the ruling."""
 
-import asyncio
 import base64
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
@@ -12,38 +10,20 @@ from rich.table import Table
 
 from services.audit.effects import register_as_of
 from services.audit.register import Register
-from services.cli.access import Access
-from services.cli.delivery import Post, line
 from services.cli.installation import Installation
-from services.cli.output import GOOD, WRONG, as_json, complain, err, out, safe, say
+from services.cli.output import GOOD, WRONG, as_json, err, out, safe
 from services.cli.persons import ask_new_passphrase, identity_of, new_person_key, register_of
 from services.cli.reading import reading
-from services.cli.stack import broker_url
+from services.cli.speaking import Speaker
 from services.console.replay import until as entries_until
-from shared.drafts import Draft
 from shared.events.identity import KINDS_OF_ROLE
-from shared.identities import ROOT_SOURCE, Identity
+from shared.identities import Identity
 from shared.moments import instant, stamp
-from shared.outbox import Outcome
-from shared.signing import Signer
-from shared.words import SourceId, TrailError
-
-_PATIENCE = 30.0
+from shared.words import TrailError
 
 
-@dataclass(frozen=True, slots=True)
-class Office:
-    """Where identities are kept: whoever speaks here is the root, or the person ``by`` with a passphrase."""
-
-    data: Path
-    by: str | None = None
-    passphrase_file: Path | None = None
-    broker: str | None = None
-
-    @property
-    def home(self) -> Installation:
-        """The trial's data directory."""
-        return Installation.open(self.data)
+class Office(Speaker):
+    """Where identities are kept: the root speaks, or a person."""
 
     def grant(
         self,
@@ -77,7 +57,7 @@ class Office:
             "sites": sites,
             "broker_key": broker_key,
         }
-        return self.seal("granted", until=until, **said)
+        return self.say("granted", until=until, **said)
 
     def replace_key(
         self,
@@ -92,7 +72,7 @@ class Office:
         known = identity_of(register_of(self.home), user)
         public = public_key or self._new_key(user, known.holder, new_passphrase_file)
         said = {"key": known.key, "public_key": public, "broker_key": broker_key or known.broker}
-        return self.seal("key_replaced", until=until, why=why, **said)
+        return self.say("key_replaced", until=until, why=why, **said)
 
     def change(
         self,
@@ -106,44 +86,22 @@ class Office:
         """Give a person other rights, whole, but for the broker key, which stays; the exit code."""
         known = identity_of(register_of(self.home), user)
         said = {"roles": roles, "sites": sites, "broker_key": broker_key or known.broker, "why": why}
-        return self.seal("changed", until=until, key=known.key, **said)
+        return self.say("changed", until=until, key=known.key, **said)
 
     def delegate(self, user: str, task: str, site: str, until: str | None) -> int:
         """Delegate a task from now on; the exit code."""
         now = stamp(datetime.now(UTC))
-        return self.seal("delegated", user=user, task=task, site=site, starts=now, ends=_time(until))
+        return self.say("delegated", user=user, task=task, site=site, starts=now, ends=_time(until))
 
     def about(self, user: str, verb: str, *, until: str | None = None, **said: Any) -> int:
         """Have something sealed about the key that a person has now; the exit code."""
         known = identity_of(register_of(self.home), user)
-        return self.seal(verb, until=until, key=known.key, **said)
+        return self.say(verb, until=until, key=known.key, **said)
 
-    def seal(self, verb: str, *, until: str | None = None, **said: Any) -> int:
-        """Have an event sealed, and say how it was ruled; the exit code. What is None is left out."""
-        home = self.home
-        source, signer = self._speaker(home)
-        given = {name: value for name, value in (said | {"until": _time(until)}).items() if value is not None}
-        draft = Draft(source=source, type=f"identity.{verb}", time=stamp(datetime.now(UTC)), data=given)
-        post = Post(home)
-        try:
-            numbers = post.outbox(source).put([draft], lambda _role: signer)
-        finally:
-            post.close()
-        outcome = asyncio.run(_sealed(home, self.broker or broker_url(home.directory), source, numbers))
-        if outcome.verdict == "refused":
-            complain(f"entry {outcome.index}: refused: {outcome.reason}")
-            return WRONG
-        say(f"[green]Sealed[/] as entry {outcome.index}: {draft.type}")
-        return GOOD
-
-    def _speaker(self, home: Installation) -> tuple[SourceId, Signer]:
-        if self.by is None:
-            return ROOT_SOURCE, home.key("root")
-        register = register_of(home)
-        me = identity_of(register, self.by)
-        access = Access(home, self.broker or broker_url(home.directory), register, me, self.passphrase_file)
-        access.check()
-        return me.source, access.open()
+    def say(self, verb: str, *, until: str | None = None, **said: Any) -> int:
+        """Have something about identities sealed; the exit code."""
+        outcome = self.seal(f"identity.{verb}", said | {"until": _time(until)})
+        return WRONG if outcome.verdict == "refused" else GOOD
 
     def _new_key(self, user: str, holder: str, passphrase_file: Path | None) -> str:
         """Make a person a key on this machine; its public part, base64."""
@@ -170,13 +128,6 @@ def tell_identities(directory: Path, as_of: str | None, *, json_: bool) -> int:
         table.add_row(*map(safe, cells), safe("; ".join(row["may_do"])))
     out.print(table)
     return GOOD
-
-
-async def _sealed(home: Installation, url: str, source: SourceId, numbers: list[int]) -> Outcome:
-    async with line(home, url) as connected:
-        if not await connected.deliver([source], timeout=_PATIENCE):
-            raise TrailError("its receipt has not come; it is kept, and `trail deliver --wait` sends it again")
-        return connected.post.outbox(source).outcomes(numbers)[0]
 
 
 def _row(register: Register, identity: Identity) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def grant_system(
 
     said = {"public_key": public_key, "holder": name, "source": source, "roles": role, "sites": site}
     office = Office(data, by, passphrase_file, broker)
-    raise typer.Exit(office.seal("granted", until=until, broker_key=broker_key, **said))
+    raise typer.Exit(office.say("granted", until=until, broker_key=broker_key, **said))
 
 
 @app.command()
@@ -186,7 +186,7 @@ def train(
     from services.cli.identities import Office
 
     office = Office(data, by, passphrase_file, broker)
-    raise typer.Exit(office.seal("trained", until=until, user=user, task=task, course=course, on=on))
+    raise typer.Exit(office.say("trained", until=until, user=user, task=task, course=course, on=on))
 
 
 @app.command()
@@ -221,4 +221,4 @@ def end_delegation(
     from services.cli.identities import Office
 
     office = Office(data, by, passphrase_file, broker)
-    raise typer.Exit(office.seal("delegation_ended", user=user, task=task, site=site, why=why))
+    raise typer.Exit(office.say("delegation_ended", user=user, task=task, site=site, why=why))

@@ -182,7 +182,6 @@ def assert_all_holds(home: Installation, person: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(raises=AssertionError, reason="the bundle's verifiers do not read entry format 4 yet")
 def test_a_bundle_holds_ciphertext_only_and_verifies(home: Installation, tmp_path: Path) -> None:
     judged = {"interferes": False, "statement": TOLD, "on": "2026-03-03", "role": "investigator"}
     said = (draft("screening.registered", "701-001", sex="male"), draft("screening.judged", "701-001", **judged))

@@ -251,7 +251,7 @@ def test_a_decision_corrected_again_by_its_first_name_opens_nothing_twice(site: 
     site.correct(wrong, decision="resume")
     site.correct(wrong, decision="hold", why="Held after all.")
     assert len(site.trial.committee) == 1
-    site.correct(wrong, decision="resume", why="Resumed after all.")
+    site.endorse(site.correct(wrong, decision="resume", why="Resumed after all.")[0])
     assert (len(site.trial.committee), site.last("slots_decided").held) == (1, False)
 
 
