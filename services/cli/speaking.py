@@ -42,7 +42,7 @@ class Speaker:
     ) -> Outcome:
         """Have an event sealed, and say how it was ruled; what is None in it is left out.
 
-        ``system`` speaks where nobody does in person. Raises TrailError when it cannot be posted, or nothing comes back.
+        ``system`` speaks where nobody does in person. Raises TrailError when it cannot be posted.
         """
         home = self.home
         source, signer = self._signer(home, system)
