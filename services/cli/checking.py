@@ -225,7 +225,7 @@ def show_one_entry(directory: Path, index: int, *, json_: bool = False) -> None:
         entry, reader = source.log.entry(index), source.reader()
         book = _signed(source, None)
     # A signature is shown with what it signs, and on its own entry as it stands now.
-    signatures = [*book.on(index), *(one for one in book.signatures.values() if one.index == index)]
+    signatures = [*book.on(index), *book.at(index)]
     if json_:
         as_json(show.entry_as_json(entry) | {"signatures": [signature_as_data(one) for one in signatures]})
     else:
@@ -240,7 +240,7 @@ def _knowledge(source: Reading, moment: str | None) -> Machine:
 def _signed(source: Reading, moment: str | None) -> Book:
     """The signatures as they stood at a moment."""
     known = until(moment)
-    return signed(entry for entry in _told(source) if known(entry))
+    return signed((entry for entry in _told(source) if known(entry)), source.reader())
 
 
 def _signatures(book: Book, code: str) -> list[dict[str, object]]:

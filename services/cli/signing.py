@@ -269,7 +269,10 @@ def _read(home: Installation, before: _Desk | None = None) -> tuple[Book, int, R
     """The log's signatures, its size and what admission remembers, read anew only where something was sealed."""
     with reading(home) as source:
         size = source.log.size()
-        book = before.book if before is not None and before.size == size else signed(source.log.entries(0, size))
+        if before is not None and before.size == size:
+            book = before.book
+        else:
+            book = signed(source.log.entries(0, size), source.reader())
         return book, size, source.log.register(home.trial)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
 
+from services.console.private import Reader
 from services.console.questions import anew, question, questions, says
 from shared.decider import SealedEvent, read_event
 from shared.entry import Entry
@@ -36,6 +37,7 @@ from shared.events.signatures import (
     RecordSigned,
     ReviewRecorded,
 )
+from shared.private_text import is_private
 from shared.signing import base64_bytes, key_id
 from shared.words import LogIndex
 
@@ -128,6 +130,7 @@ class Book:
     :func:`signed` makes it; what is asked of it first is remembered, so it takes in nothing after that.
     """
 
+    reader: Reader
     _entries: dict[LogIndex, Entry] = field(default_factory=dict)
     _events: dict[LogIndex, SealedEvent] = field(default_factory=dict)
     _places: dict[tuple[str, str], LogIndex] = field(default_factory=dict)
@@ -145,6 +148,8 @@ class Book:
         if isinstance(corrects, str):
             retracts = issubclass(CATALOGUE[envelope.type].model, Retracted)
             reason = str(envelope.data["reason"])
+            if is_private(reason) and envelope.subject is not None:
+                reason = self.reader.text(reason, envelope.trial, envelope.subject)
             self._said.append(_Correction(entry.index, (envelope.source, corrects), reason, retracts))
         elif type_ == "screening.registered" and envelope.subject is not None:
             self._homes[envelope.subject] = envelope.source.partition("/")[2]
@@ -205,9 +210,22 @@ class Book:
     def _standing(self) -> dict[tuple[LogIndex, Meaning], list[Signature]]:
         return _by_record(self.signatures.values())
 
+    @cached_property
+    def _over(self) -> dict[LogIndex, list[Signature]]:
+        found = defaultdict(list)
+        for one in self.signatures.values():
+            for record in dict.fromkeys(one.records):
+                found[record].append(one)
+        return found
+
     def on(self, index: int) -> list[Signature]:
         """The signatures over an entry, in the log's order."""
-        return [one for one in self.signatures.values() if index in one.records]
+        return self._over.get(LogIndex(index), [])
+
+    def at(self, index: int) -> list[Signature]:
+        """The signature that an entry is; nothing for any other entry."""
+        one = self.signatures.get(LogIndex(index))
+        return [] if one is None else [one]
 
     def about(self, subject: str | None) -> list[Signature]:
         """The signatures about a participant, or about the trial, in the log's order."""
@@ -215,11 +233,8 @@ class Book:
 
     def on_event(self, subject: str, ae: str) -> list[Signature]:
         """The signatures over what was said of a participant's adverse event, in the log's order."""
-        return [one for one in self.about(subject) if any(self._names(record, ae) for record in one.records)]
-
-    def _names(self, record: LogIndex, ae: str) -> bool:
-        event = self._events.get(record)
-        return event is not None and names_event(event.data) == ae
+        said = {index for index, event in self._events.items() if names_event(event.data) == ae}
+        return [one for one in self.about(subject) if not said.isdisjoint(one.records)]
 
     def event(self, index: int) -> SealedEvent | None:
         """What an entry that could be signed says; None for any other."""
@@ -344,7 +359,9 @@ class Book:
                 yield "dlt"
             case CohortDecided() if new:
                 yield "cohort"
-            case ProtocolAdopted() | ProtocolAmended() if new and self._brings(event, data.digest):
+            case ProtocolAdopted() | ProtocolAmended() if (
+                new and self._answers["protocol", data.digest][0] == event.entry.index
+            ):
                 yield "protocol"
             case ReviewRecorded():
                 yield "review"
@@ -358,13 +375,10 @@ class Book:
             return False  # a signature is its signer's own to take back
         return bool(self.author(one.by).roles & _RECORDERS)
 
-    def _brings(self, event: SealedEvent, digest: str) -> bool:
-        return self._answers["protocol", digest][0] == event.entry.index
 
-
-def signed(entries: Iterable[Entry]) -> Book:
-    """The signatures of these entries: of a whole log, or of its beginning as of a moment."""
-    book = Book()
+def signed(entries: Iterable[Entry], reader: Reader | None = None) -> Book:
+    """The signatures of a whole log, or of its beginning as of a moment; reasons as the reader may see them."""
+    book = Book(reader or Reader())
     for entry in entries:
         book.take(entry)
     return book

@@ -22,6 +22,8 @@ from services.console.bundle.archive import Archive, archive
 from services.console.bundle.pages import Cover, readme, record
 from services.console.bundle.selection import Selection, choose
 from services.console.bundle.source import Evidence, Signed, entries_at, select
+from services.console.private import Reader
+from services.console.signatures import signed
 from shared.entry import Entry
 from shared.envelope import read_envelope
 from shared.merkle import Frontier, root_from_inclusion
@@ -213,8 +215,10 @@ class _Writing:
         self._out.add("README.txt", readme(cover).encode())
         for name in _CHECKERS:
             self._out.add(name, files(__package__).joinpath(name).read_bytes())
+        # Of the whole log, whatever is in the bundle: what ended a signature may have been left out of it.
+        book = signed(self._log.entries(0, self._head.size), Reader(self._destroyed))
         entries = entries_at(self._log, indices)
-        self._out.stream("RECORD.html", record(cover, entries, self._ledger.identities, self._destroyed))
+        self._out.stream("RECORD.html", record(cover, entries, self._ledger.identities, self._destroyed, book))
         manifest = {
             "format": verify.FORMAT,
             "trial": self._evidence.trial,

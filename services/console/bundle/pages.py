@@ -7,6 +7,8 @@ from string import Template
 from typing import Any, Final
 
 from services.console.private import Destroyed, Reader
+from services.console.signature_words import manifestation
+from services.console.signatures import Book, Signature
 from services.console.words import in_words
 from shared.decider import SealedEvent, read_event
 from shared.entry import Entry
@@ -90,6 +92,8 @@ tr.refused td:first-child { border-left: .25rem solid #c33; padding-left: .4rem;
 small { opacity: .75; }
 code { font-size: .8em; }
 .time { white-space: nowrap; }
+p.valid, p.superseded, p.taken_back { border-left: .25rem solid #393; margin: .3rem 0; padding-left: .4rem; }
+p.superseded, p.taken_back { border-color: #c33; }
 @media print { body { font-size: 9pt; max-width: none; margin: 0; } tr { break-inside: avoid; }
   thead { display: table-header-group; } }
 """
@@ -108,12 +112,17 @@ def readme(cover: Cover) -> str:
 
 
 def record(
-    cover: Cover, entries: Iterable[Entry], identities: Mapping[str, Mapping[str, Any]], destroyed: Destroyed
+    cover: Cover,
+    entries: Iterable[Entry],
+    identities: Mapping[str, Mapping[str, Any]],
+    destroyed: Destroyed,
+    book: Book,
 ) -> Iterator[bytes]:
     """RECORD.html, in parts: one row an entry. Static, without a script; every text in it is escaped.
 
     ``identities`` says by key id who holds a key (``holder``, ``roles``), as in identities.json. Private texts are
     not in it even where their keys are at hand: a bundle leaves the house, and no erasure reaches it there.
+    ``book`` are the signatures as they stand at the checkpoint, told with what they bind and on their own.
     """
     reader = Reader(destroyed)
     head = [
@@ -131,7 +140,7 @@ def record(
     ]
     yield "\n".join(head).encode()
     for entry in entries:
-        yield _row(entry, identities, reader)
+        yield _row(entry, identities, reader, book)
     yield b"</tbody>\n</table>\n</body>\n</html>\n"
 
 
@@ -140,7 +149,7 @@ def _listed(title: str, sentences: Sequence[str]) -> list[str]:
     return [f"<h2>{_escaped(title)}</h2>\n<ul>\n{items}\n</ul>"]
 
 
-def _row(entry: Entry, identities: Mapping[str, Mapping[str, Any]], reader: Reader) -> bytes:
+def _row(entry: Entry, identities: Mapping[str, Mapping[str, Any]], reader: Reader, book: Book) -> bytes:
     head = entry.header
     ruling = "admitted" if entry.admitted else f"<b>refused: {_escaped(head.reason)}</b>"
     source, type_, about = _named(entry)
@@ -155,10 +164,16 @@ def _row(entry: Entry, identities: Mapping[str, Mapping[str, Any]], reader: Read
         f"<td class='time'>{head.sealed_at[:10]}<br>{head.sealed_at[11:-1]}</td>",
         f"<td>{_escaped(source)}<br>{_escaped(about)}</td>",
         f"<td><small>{_escaped(type_)}, </small>{ruling}<br>{says}",
+        *(_signature(one) for one in (*book.on(entry.index), *book.at(entry.index))),
         f"<br><code>leaf hash {entry.leaf.hex()}</code></td>",
         f"<td>{by}<br><code>{_escaped(head.key)}</code></td>",
     ]
     return f"<tr class='{head.verdict}'>{''.join(cells)}</tr>\n".encode(errors="replace")
+
+
+def _signature(one: Signature) -> str:
+    """A signature's manifestation (21 CFR 11.50(b))."""
+    return f"<p class='{one.status}'>{'<br>'.join(map(_escaped, manifestation(one)))}</p>"
 
 
 def _event(entry: Entry) -> SealedEvent | None:

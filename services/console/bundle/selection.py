@@ -111,6 +111,8 @@ class _Reader:
             self._grant(entry, SourceId(data["source"]), data["public_key"])
         elif type_ in _ABOUT_A_KEY:
             known = self.keys[data["key"]]
+            if self.selection.kind == "range" and entry.index >= self.selection.start:
+                self.needed.add(data["key"])  # what is said of a key makes no sense without its grant
             known.entries.append(entry.index)
             known.signers.add(signer)
             if type_ == "identity.key_replaced":

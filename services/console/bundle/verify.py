@@ -406,6 +406,14 @@ def is_signed(task: tuple[bytes | None, str, bytes]) -> bool:
     return public is not None and ed25519(public, raw, message)
 
 
+def microseconds(text: str) -> datetime:
+    """An RFC 3339 time with an offset, cut to microseconds."""
+    match = re.fullmatch(r"([0-9T:-]{19})(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text, re.ASCII)
+    if match is None:
+        raise ValueError
+    return datetime.strptime(f"{match[1]}.{(match[2] or '')[:6] or 0}{match[3]}", "%Y-%m-%dT%H:%M:%S.%f%z")
+
+
 class Ledger:
     """What the entries taken so far, in the log's order, say about keys, numbers and protocols."""
 
@@ -418,6 +426,7 @@ class Ledger:
         self.numbers: dict[str, dict[int, tuple[int, bool]]] = {}  # source -> its number -> (entry, admitted)
         self.gaps: dict[str, list[tuple[int, int]]] = {}  # source -> numbers that a sealed gap names
         self.documents: dict[str, int] = {}  # SHA-256 of an adopted protocol -> entry
+        self.leaves: dict[int, str] = {}  # of the entries that are here
 
     def take(self, entry: Entry, signed: bool) -> None:
         """The next entry; `signed`: its signature is that of the key it names, over its body."""
@@ -433,6 +442,7 @@ class Ledger:
             later = before.header["sealed_at"] <= head["sealed_at"] and before.header["v"] <= head["v"]
             require(later, f"{here} says it was sealed earlier, or in an older format, than entry {before.index}")
         self.before = entry
+        self.leaves[entry.index] = entry.leaf.hex()
         self.counts["entries"] += 1
         self.counts[head["verdict"]] += 1
         key = self.identities.get(head["key"])
@@ -445,6 +455,11 @@ class Ledger:
             raise Broken(f"{here} is admitted, but " + ("no entry here grants its key" if event else "is no event"))
         source, number = event["source"], int(event["sequence"])
         require(key["revoked"] is None, f"{here} is admitted, but its key was revoked by entry {key['revoked']}")
+        since = key.get("suspended")
+        require(since is None, f"{here} is admitted, but its key was suspended by entry {since}")
+        until = key.get("until")
+        alive = until is None or microseconds(head["sealed_at"]) < microseconds(until)
+        require(alive, f"{here} is admitted, but its key expired at {until}")
         require(signed, f"{here} is admitted, but its signature is not that of key {key['key']} over its bytes")
         require(source == key["source"], f"{here} is of {source}, but its key speaks for {key['source']}")
         require(event["trial"] == self.trial, f"{here} belongs to another trial, {event['trial']}")
@@ -453,6 +468,8 @@ class Ledger:
         self.numbers[source][number] = entry.index, True
         try:
             self._learn(entry.index, event["type"], event["data"], set(key["roles"]))
+            if event["type"] == "trialtrail.record.signed.v1":
+                self._judge_signature(here, event["data"], key if head["v"] > 3 else None)
         except (LookupError, TypeError, ValueError, AttributeError):
             raise Broken(f"{here} is admitted, but its {event['type']} makes no sense here") from None
 
@@ -469,11 +486,37 @@ class Ledger:
         self._grant(0, log, "log", "service/audit", ["log"])
         self.log_keys.append((0, log))
 
-    def _grant(self, index: int, public: bytes, holder: str, source: str, roles: list[str]) -> None:
+    def _judge_signature(self, here: str, data: dict[str, Any], key: dict[str, Any] | None) -> None:
+        """A signature binds what is here, and shows the name, user id and a role of the key's own holder."""
+        for one in data["records"]:
+            same = self.leaves.get(one["index"], one["leaf"]) == one["leaf"] and one["index"] < int(here[6:])
+            require(same, f"{here} signs entry {one['index']}, but not as it is here: one of the two was changed")
+        if key is None:
+            return  # sealed before persons had user ids
+        shown, whose = f"{data['name']} ({data['user']})", f"{key['holder']} ({key.get('user')})"
+        same = (data["name"], data["user"]) == (key["holder"], key.get("user")) and data["user"] is not None
+        require(same, f"{here} shows the signature of {shown}, but its key is that of {whose}")
+        require(
+            data["role"] in key["roles"], f"{here} is signed as {data['role']}, which its key is not granted for"
+        )
+
+    def _grant(
+        self, index: int, public: bytes, holder: str, source: str, roles: list[str], **more: str | None
+    ) -> None:
         key = key_id(public)
         require(key not in self.identities, f"entry {index} grants the key {key} once more")
         identity = {"key": key, "public_key": base64.b64encode(public).decode(), "holder": holder, "source": source}
         self.identities[key] = {**identity, "roles": sorted(roles), "granted": index, "revoked": None}
+        self._limit(key, **more)
+
+    def _limit(self, key: str, **more: str | None) -> None:
+        """Set a person's user id, or when the key expires; what is None was not said, and is left out."""
+        for name, value in more.items():
+            self.identities[key].pop(name, None)
+            if value is not None:
+                self.identities[key][name] = str(value)
+        if more.get("until"):
+            microseconds(str(more["until"]))
 
     def _learn(self, index: int, kind: str, data: dict[str, Any], roles: set[str]) -> None:
         def signed_by(*needed: str) -> None:
@@ -482,10 +525,31 @@ class Ledger:
         if kind == "trialtrail.identity.granted.v1":
             signed_by("root", "administrator")
             public = unbase64(data["public_key"], f"the key in entry {index}")
-            self._grant(index, public, data["holder"], data["source"], data["roles"])
+            more = {name: data.get(name) for name in ("user", "until")}
+            self._grant(index, public, data["holder"], data["source"], data["roles"], **more)
         elif kind == "trialtrail.identity.revoked.v1":
             signed_by("root", "administrator")
             self.identities[data["key"]]["revoked"] = index
+        elif kind == "trialtrail.identity.changed.v1":
+            signed_by("root", "administrator")
+            self.identities[data["key"]]["roles"] = sorted(data["roles"])
+            self._limit(data["key"], until=data.get("until"))
+        elif kind == "trialtrail.identity.suspended.v1":
+            signed_by("root", "administrator")
+            self.identities[data["key"]]["suspended"] = index
+        elif kind == "trialtrail.identity.reinstated.v1":
+            signed_by("root", "administrator")
+            del self.identities[data["key"]]["suspended"]
+        elif kind == "trialtrail.identity.key_replaced.v1":
+            signed_by("root", "administrator")
+            old = self.identities[data["key"]]
+            public, more = unbase64(data["public_key"], f"the key in entry {index}"), {"until": data.get("until")}
+            self._grant(index, public, old["holder"], old["source"], old["roles"], user=old.get("user"), **more)
+            old["revoked"] = index
+        elif kind == "trialtrail.identity.access_failed.v1":
+            signed_by("site_system", "sponsor", "administrator", "root")
+            if data["locked"]:  # somebody guessed at the passphrase
+                self.identities[data["key"]].setdefault("suspended", index)
         elif kind == "trialtrail.log.key_rotated.v1":
             signed_by("root")
             self.identities[key_id(self.log_keys[-1][1])]["revoked"] = index
