@@ -224,8 +224,7 @@ class Book:
 
     def at(self, index: int) -> list[Signature]:
         """The signature that an entry is; nothing for any other entry."""
-        one = self.signatures.get(LogIndex(index))
-        return [] if one is None else [one]
+        return [self.signatures[LogIndex(index)]] if index in self.signatures else []
 
     def about(self, subject: str | None) -> list[Signature]:
         """The signatures about a participant, or about the trial, in the log's order."""
@@ -260,7 +259,7 @@ class Book:
             if envelope.source.startswith("site/") and meaning in {"causality", "grade", "correction"}:
                 theirs &= _AT_A_SITE  # what a site says is its own investigator's to sign
             only = self.author(index).user if meaning == "review" else None
-            site = None if envelope.subject is None else self._homes.get(envelope.subject)
+            site = self._homes.get(envelope.subject or "")
             found.append(
                 Waiting(index, meaning, envelope.subject, site, theirs, rule.persons, tuple(signers), only)
             )
@@ -377,7 +376,7 @@ class Book:
 
 
 def signed(entries: Iterable[Entry], reader: Reader | None = None) -> Book:
-    """The signatures of a whole log, or of its beginning as of a moment; reasons as the reader may see them."""
+    """The signatures of a log, or of its beginning as of a moment; reasons as the reader may see them."""
     book = Book(reader or Reader())
     for entry in entries:
         book.take(entry)

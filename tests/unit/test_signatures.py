@@ -166,7 +166,7 @@ def test_what_is_signed_is_shown_whole(eligibility: Story) -> None:
     book = eligibility.book()
     event = book.event(index)
     assert event is not None
-    told = "\n".join(record_in_words(event, book.author(index)))
+    told = "\n".join(record_in_words(event, book.author(index), book.reader))
     assert f"Entry {index}, screening.decided" in told
     assert "with the key of screening of service/screening" in told
     assert "I5.1: met; creatinine 0.9 mg/dL" in told
