@@ -20,7 +20,12 @@ from shared.outbox import Outbox, Outcome
 from shared.signing import Signer
 from shared.words import SourceId
 
-HOLDERS = {"site_system": "Site system", "investigator": "Investigator", "sponsor": "Sponsor"}
+HOLDERS = {
+    "site_system": "Site system",
+    "investigator": "Investigator",
+    "sponsor": "Sponsor",
+    "cohort_committee": "Committee member",
+}
 
 
 def holder_of(source: SourceId, role: Role) -> str:
