@@ -169,6 +169,7 @@ def test_a_signature_shows_its_own_signer_and_binds_what_is_here(judge: Judge, l
         ({"key": SITE}, "shows the signature of holder of site/701 (investigator.701), but its key is that of"),
         ({"records": [{"index": 1, "leaf": "0" * 64}]}, "signs entry 1, but not as it is here"),
         ({"records": [{"index": 5, "leaf": "0" * 64}]}, "signs entry 5, but not as it is here"),
+        ({"records": [{"index": 9, "leaf": "0" * 64}]}, "signs entry 9, but not as it is here"),
         ({"records": None}, "makes no sense here"),
     ],
 )
