@@ -117,8 +117,8 @@ class _Work:
         records = list(self.trial.committee)
         place = self._place(records)
         wrong = records[place] if place < len(records) else None
-        persons = authority().signatures["cohort"].persons if self.event.entry.header.format >= PERSONS_SINCE else 0
         # Who signed what is corrected now did not sign this.
+        persons = self._persons_needed()
         since = None if persons else int(self.event.entry.index)
         record = CommitteeDecision.of(
             self.event,
@@ -134,6 +134,13 @@ class _Work:
                 self.decisions.append(draft(answer, None, self.event, rules))
         self._change_trial(committee=(*records[:place], record, *records[place + 1 :]))
         self._judge_cohorts()
+
+    def _persons_needed(self) -> int:
+        """How many have to sign the decision before it takes effect; what only closes does so at once."""
+        assert isinstance(self.event.data, CohortDecided)
+        if self.event.entry.header.format < PERSONS_SINCE or self.event.data.decision in {"hold", "stop"}:
+            return 0
+        return authority().signatures["cohort"].persons
 
     def take_signature(self, data: PersonSigned) -> None:
         """A member of the committee signed its decisions; one that enough have signed takes effect."""

@@ -318,15 +318,17 @@ def test_a_signature_over_what_was_corrected_since_puts_nothing_in_force(site: S
 
 
 def test_a_decision_of_a_log_from_before_there_were_persons_takes_effect_at_once() -> None:
-    for format_, up_to in ((3, 0), (4, 3)):
+    for format_, opened in ((3, True), (4, False)):
         feed = Feed(format_=format_)
-        feed.say(
-            "safety.cohort_decided",
-            {"dose_level": "DL1", "decision": "hold", "why": "As discussed."},
-            of=None,
-            source=MEMBERS[0],
-        )
-        assert feed.decisions[-1]["up_to"]["DL1"] == up_to
+        before = _places(feed)
+        said = {"dose_level": "DL1", "decision": "expand", "opens": "DL1", "slots": 7, "why": "As discussed."}
+        feed.say("safety.cohort_decided", said, of=None, source=MEMBERS[0])
+        assert (_places(feed) > before) == opened
+
+
+def _places(feed: Feed) -> int:
+    found: int = [one["up_to"]["DL1"] for one in feed.decisions if "up_to" in one][-1]
+    return found
 
 
 def test_another_treatment_before_the_infusion_takes_no_window_away(site: SafetySite) -> None:
@@ -438,3 +440,9 @@ def test_a_trial_without_cohorts_says_so_in_place_of_a_board(tmp_path: Path) -> 
     with pytest.raises(TrailError, match="has no cohorts"):
         cohort_board(site.safety)
     site.notary.close()
+
+
+@pytest.mark.parametrize("decision", ["hold", "stop"])
+def test_what_only_closes_takes_effect_before_anybody_else_has_signed(site: SafetySite, decision: str) -> None:
+    site.say("safety.cohort_decided", {"dose_level": "DL1", "decision": decision, "why": "A death to look into."})
+    assert site.last("slots_decided").held
