@@ -48,9 +48,12 @@ def test_the_commands_of_the_readme_run_in_their_order(trial: Path) -> None:
     (trial / "services").symlink_to(ROOT / "services")
     (draft,) = (line for one in commands("json") for line in one if "safety.event_reported" in line)
     (trial / "adverse-event.ndjson").write_text(draft, "utf-8")
-    for line in [*block, *safety, "trail verify my-trial", *bundle]:
+    (people,) = (block for block in commands() if any(line.startswith("trail identity") for line in block))
+    (trial / "phrase").write_text("oak ledger violet nine")  # for a terminal, which nobody sits at here
+    for line in [*block, *safety, *people, "trail verify my-trial", *bundle]:
+        asked = ["--new-passphrase-file", "phrase"] if line.startswith("trail identity grant") else []
         done = subprocess.run(
-            shlex.split(line),
+            [*shlex.split(line), *asked],
             cwd=trial,
             env=os.environ | {"PATH": PATH},
             capture_output=True,
