@@ -122,6 +122,7 @@ def home(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.part11("E6(R3) 3.16.1(t)")
 def test_an_erasure_killed_anywhere_is_finished_by_the_next_run_and_breaks_no_proof(
     home: Installation, tmp_path: Path
 ) -> None:

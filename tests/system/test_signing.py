@@ -89,6 +89,7 @@ def over(scene: Scene, index: int) -> list[Signature]:
     return scene.book().on(index)
 
 
+@pytest.mark.part11("11.50(a)(1)", "11.50(a)(3)", "11.200(a)(1)", "11.200(a)(1)(ii)")
 def test_what_waits_is_shown_in_words_signed_with_both_components_and_signed_anew_when_it_changed(
     scene: Scene,
 ) -> None:
@@ -126,6 +127,7 @@ def test_what_waits_is_shown_in_words_signed_with_both_components_and_signed_ane
     assert "Nothing that you signed was superseded" in scene.sign("--again", answers=[])[1]
 
 
+@pytest.mark.part11("11.300(d)")
 def test_a_wrong_passphrase_is_an_alarm_and_sealed_by_the_sites_system(scene: Scene) -> None:
     said = {"ae": "1", "term": "Nausea", "onset": "2026-03-02", "grade": 1, "causality": "possible", "serious": []}
     index = str(scene.say("safety.event_reported", said)[0]["index"])

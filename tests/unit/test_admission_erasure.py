@@ -92,6 +92,7 @@ def test_an_order_that_two_persons_signed_is_carried_out_by_site_and_sponsor(
         (["investigator", "investigator"], "is signed by 1 of 2 persons"),
     ],
 )
+@pytest.mark.part11("11.200(a)(3)", "E6(R3) 3.16.1(t)")
 def test_one_person_alone_erases_nothing(office: Office, signers: list[str], sentence: str) -> None:
     order = ordered(office)
     for who in signers:

@@ -153,7 +153,7 @@ def test_a_granted_key_speaks_from_the_next_entry_on_even_within_a_batch(office:
     assert office.verify().good
 
 
-@pytest.mark.part11("11.10(g)")
+@pytest.mark.part11("11.10(g)", "11.300(c)")
 def test_a_key_speaks_no_more_once_it_is_revoked_and_what_it_said_stays(office: Office) -> None:
     office.register("702-001", OTHER_SITE)
     before = office.entries()[-1]
@@ -164,6 +164,7 @@ def test_a_key_speaks_no_more_once_it_is_revoked_and_what_it_said_stays(office: 
     assert office.entries()[before.index].admitted
 
 
+@pytest.mark.part11("11.100(a)")
 def test_a_key_is_granted_once_for_all_time(office: Office) -> None:
     again = grant(SITE, "site/702", "site_system")
     entry = office.post("identity.granted", again, key=ROOT)

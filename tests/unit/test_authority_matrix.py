@@ -412,7 +412,7 @@ def test_exactly_the_allowed_events_are_admitted(type_: str, role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("meaning", get_args(Meaning))
-@pytest.mark.part11("11.10(g)")
+@pytest.mark.part11("11.10(g)", "11.50(a)(3)")
 def test_exactly_the_allowed_signatures_are_admitted(meaning: str, role: str) -> None:
     may = role in MAY_SIGN[meaning]
     about = None if meaning in {"cohort", "protocol", "assumption"} else HERE
@@ -453,6 +453,7 @@ def test_nobody_signs_about_a_participant_of_a_site_that_is_not_theirs(meaning: 
 @pytest.mark.parametrize("role", ["coordinator", "sub_investigator"])
 @pytest.mark.parametrize("type_", sorted(one for one in MAY if {"sub_investigator"} & MAY[one]))
 @pytest.mark.parametrize("turn", ["before", "after", "taken back", "elsewhere"])
+@pytest.mark.part11("11.10(i)")
 def test_what_must_be_delegated_is_admitted_only_while_it_is(type_: str, role: str, turn: str) -> None:
     world = founded().fork()
     task, user = authority().task_of(type_), role.replace("_", "-")

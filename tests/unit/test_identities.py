@@ -67,6 +67,7 @@ def about(office: Office, verb: str, by: SigningKey = ROOT, **data: Any) -> Entr
     return office.post(f"identity.{verb}", {"key": NURSE.id, "why": "as agreed"} | data, key=by)
 
 
+@pytest.mark.part11("11.100(a)", "11.300(a)")
 def test_a_user_id_is_never_given_to_anybody_else_not_even_after_a_revocation(office: Office) -> None:
     assert about(office, "revoked").admitted
     entry = office.post("identity.granted", nurse(public_key=text_key(NEW), holder="Another Wang"), key=ROOT)
@@ -77,6 +78,7 @@ def test_a_user_id_is_never_given_to_anybody_else_not_even_after_a_revocation(of
 
 
 @pytest.mark.parametrize("user", ["Wang.F", "wang f", "w", "wang.f\u202e", "wàng", "-wang", "w" * 33])
+@pytest.mark.part11("11.300(a)")
 def test_user_ids_that_could_be_taken_for_another_are_refused(office: Office, user: str) -> None:
     entry = office.post("identity.granted", nurse(public_key=text_key(NEW), user=user), key=ROOT)
     assert entry.header.reason.startswith("data.user")
@@ -91,6 +93,7 @@ def test_a_person_has_a_user_id_and_a_system_has_none(office: Office) -> None:
     assert "the role site_system is a system's: leave user out" in entry.header.reason
 
 
+@pytest.mark.part11("11.300(c)")
 def test_a_suspended_key_is_refused_until_it_is_reinstated(office: Office) -> None:
     suspended = about(office, "suspended")
     assert weigh(office).header.reason == (
@@ -114,6 +117,7 @@ def test_a_key_speaks_until_it_expires_and_not_an_instant_longer(office: Office)
     )
 
 
+@pytest.mark.part11("11.300(c)")
 def test_a_replaced_key_goes_on_as_the_same_person_and_the_old_one_never_comes_back(office: Office) -> None:
     assert about(office, "suspended").admitted
     replaced = about(office, "key_replaced", public_key=text_key(NEW))
@@ -159,6 +163,7 @@ def test_the_roots_and_the_logs_keys_are_nobodys_to_touch(office: Office, verb: 
     assert "the root key and the log's key cannot be" in entry.header.reason
 
 
+@pytest.mark.part11("11.10(i)")
 def test_what_is_delegated_needs_training_that_covers_it(office: Office) -> None:
     assert delegated(office, task="safety").header.reason == (
         "wang.f is not trained for safety: send identity.trained first"
@@ -171,6 +176,7 @@ def test_what_is_delegated_needs_training_that_covers_it(office: Office) -> None
     assert delegated(office, task="safety", ends="2026-06-01T00:00:00Z").admitted
 
 
+@pytest.mark.part11("11.10(i)")
 def test_a_delegation_taken_back_counts_no_longer(office: Office) -> None:
     assert weigh(office).admitted
     ended = {"user": "wang.f", "task": "data_entry", "site": "701", "why": "moved"}
@@ -196,6 +202,7 @@ def failed(office: Office, key: SigningKey = SITE, *, locked: bool, of: SigningK
     return office.post("identity.access_failed", data, key=key)
 
 
+@pytest.mark.part11("11.300(d)")
 def test_failed_attempts_are_sealed_and_a_locked_key_is_suspended(office: Office) -> None:
     assert failed(office, locked=False).admitted
     assert weigh(office).admitted

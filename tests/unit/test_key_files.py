@@ -75,6 +75,7 @@ def test_what_a_file_says_beside_the_secret_cannot_be_swapped(change: dict[str, 
         opened(forged.text().encode(), forged.user)
 
 
+@pytest.mark.part11("11.200(a)(1)")
 def test_a_file_moved_to_another_user_id_is_refused_before_a_passphrase_is_tried() -> None:
     with pytest.raises(TrailError, match=r"this key file is not that of b\.petrov") as refused:
         opened(file().text().encode(), "b.petrov")
@@ -82,6 +83,7 @@ def test_a_file_moved_to_another_user_id_is_refused_before_a_passphrase_is_tried
 
 
 @pytest.mark.parametrize("wrong", ["", PHRASE.upper(), PHRASE + " ", "\ud800", "harbour ladder quince yesterday"])
+@pytest.mark.part11("11.200(a)(1)")
 def test_any_other_passphrase_opens_nothing(wrong: str) -> None:
     with pytest.raises(AccessError, match="the passphrase is wrong"):
         opened(file().text().encode(), passphrase=wrong)
@@ -128,6 +130,7 @@ def test_a_file_says_in_the_clear_whose_key_it_is_and_never_the_secret() -> None
     assert seal(KEY, USER, HOLDER, PHRASE, NOW, cost=CHEAP).text() != text, "salt and nonce are drawn anew"
 
 
+@pytest.mark.part11("11.300(b)")
 def test_a_passphrase_is_good_for_a_year_and_through_its_last_day() -> None:
     assert file().expires == date(2027, 3, 4)
     last = datetime(2027, 3, 4, 23, 59, tzinfo=UTC)

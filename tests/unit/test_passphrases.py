@@ -49,6 +49,7 @@ def test_words_that_do_not_belong_together_will_do_in_any_script(passphrase: str
         ("lantern oyster gravel " * 46, "longer than 1000 characters"),
     ],
 )
+@pytest.mark.part11("11.300(b)")
 def test_a_weak_passphrase_is_refused_with_what_to_do(passphrase: str, sentence: str) -> None:
     with pytest.raises(RefusedError, match=sentence) as refused:
         check_passphrase(passphrase, USER, HOLDER)

@@ -50,6 +50,7 @@ def fail(key: PersonKey, times: int, later: Iterator[datetime]) -> None:
             key.open(USER, "not the passphrase", next(later))
 
 
+@pytest.mark.part11("11.200(a)(1)")
 def test_user_id_and_passphrase_together_open_the_key_that_was_made(tmp_path: Path) -> None:
     key = PersonKey(tmp_path / "new" / "a.key", cost=CHEAP, least=CHEAP)
     made = key.create(USER, HOLDER, PHRASE, NOW)
@@ -84,6 +85,7 @@ def test_a_path_without_a_key_says_so_and_stays_empty(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.part11("11.300(d)")
 def test_five_wrong_passphrases_in_a_row_lock_the_key_even_for_the_right_one(
     key: PersonKey, later: Iterator[datetime]
 ) -> None:
@@ -178,6 +180,7 @@ def test_a_key_file_in_another_persons_place_is_refused_and_counts_as_no_guess(k
     assert moved.attempts() == Attempts()
 
 
+@pytest.mark.part11("11.200(a)(3)")
 def test_a_passphrase_is_changed_with_the_old_one_and_the_key_stays_the_same(key: PersonKey) -> None:
     before = key.about()
     changed = key.change_passphrase(USER, PHRASE, OTHER, NOW + timedelta(days=100))
@@ -208,6 +211,7 @@ def test_a_passphrase_that_is_not_changed_leaves_the_file_as_it_was(
     assert key.attempts().failures == int(guessed), "the old passphrase is an attempt like any other"
 
 
+@pytest.mark.part11("11.300(b)")
 def test_an_expired_passphrase_signs_nothing_and_is_changed_by_whoever_knows_it(
     key: PersonKey, later: Iterator[datetime]
 ) -> None:
@@ -255,6 +259,7 @@ def guesser(path: Path, cost: int, *guesses: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.part11("11.300(d)")
 def test_a_guess_is_counted_though_its_process_is_killed_before_the_answer(tmp_path: Path) -> None:
     cost = 1 << 17  # slow enough to be killed in the middle
     key = PersonKey(tmp_path / "a.key", Cost(n=cost), Cost(n=cost))

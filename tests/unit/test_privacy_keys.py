@@ -160,6 +160,7 @@ def test_what_an_older_outbox_holds_is_not_posted_again(keys: PrivacyKeys, outbo
     ("by_default", "private", "encrypted"),
     [(True, [], True), (True, False, False), (False, [], False), (False, ["statement"], True)],
 )
+@pytest.mark.part11("E6(R3) 3.16.1(t)")
 def test_free_text_is_private_by_default_or_when_marked(
     keys: PrivacyKeys, by_default: bool, private: Any, encrypted: bool
 ) -> None:

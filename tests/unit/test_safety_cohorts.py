@@ -279,6 +279,7 @@ def ready(site: SafetySite) -> Any:
     return site.say("safety.cohort_decided", said)[0]
 
 
+@pytest.mark.part11("11.200(a)(3)")
 def test_a_decision_opens_nothing_until_two_different_members_have_signed_it(site: SafetySite) -> None:
     decided = ready(site)
     assert site.last("slots_decided").up_to["DL2"] == 0

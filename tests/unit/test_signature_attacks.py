@@ -47,6 +47,7 @@ def test_an_honest_signature_is_admitted(office: Office, report: Entry) -> None:
     assert sign(office, report).admitted
 
 
+@pytest.mark.part11("11.70")
 def test_a_signature_moved_to_another_record_binds_nothing(office: Office, report: Entry) -> None:
     other = office.post("safety.event_reported", REPORT | {"ae": "2", "grade": 4}, subject=PERSON)
     moved = [{"index": other.index, "leaf": report.leaf.hex()}]
@@ -86,6 +87,7 @@ def test_a_signed_event_that_is_sent_again_counts_once(office: Office, report: E
         ("identity.changed", {"roles": ["investigator"], "until": "2026-03-04T09:00:02Z"}, "expired at"),
     ],
 )
+@pytest.mark.part11("11.200(a)(2)")
 def test_a_key_that_may_not_speak_signs_nothing(
     office: Office, report: Entry, type_: str, more: dict[str, Any], sentence: str
 ) -> None:
@@ -105,10 +107,12 @@ def test_a_backdated_signature_is_refused(office: Office, report: Entry) -> None
 @pytest.mark.parametrize(
     ("thief", "sentence"), [(SITE, "record.signed may be submitted by"), (SCREENING, "may be")]
 )
+@pytest.mark.part11("11.200(a)(2)")
 def test_a_stolen_key_of_a_system_signs_as_nobody(office: Office, report: Entry, thief: Any, sentence: str) -> None:
     refused(sign(office, report, key=thief), sentence)
 
 
+@pytest.mark.part11("11.50(a)(1)", "11.100(a)", "11.200(a)(2)")
 def test_nobody_signs_in_anothers_name_or_role(office: Office, report: Entry) -> None:
     refused(sign(office, report, name="Somebody Else"), "a signature shows the signer's own user id and name")
     refused(sign(office, report, user="another"), "a signature shows the signer's own user id and name")
