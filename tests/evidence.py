@@ -46,6 +46,7 @@ from tests.tsa import Certifier, roots_of
 NEXT = seeded_key("next log key")
 NEXT_KEY = NoteKey(ORIGIN, NEXT.public)
 SECOND_SITE_KEY = seeded_key("site/701 second")
+SPONSOR = seeded_key("sponsor")
 WITNESSES = {name: seeded_key(f"witness {name}") for name in ("w1", "w2")}
 OTHER_PERSON = "702-001"
 COSIGNED_AT = 1_772_700_000
@@ -98,9 +99,14 @@ def sealed(directory: Path) -> Office:
     office.keyring = Keyring(LOG, NEXT)
     office.notary = office.open()
     text = package_files("shared.protocol").joinpath("nct06027853.yaml").read_text("utf-8")
-    for document in (text, DRAFT_PROTOCOL):
-        digest = hashlib.sha256(document.encode()).hexdigest()
-        assert office.post("protocol.adopted", {"document": document, "digest": digest}, key=ROOT).admitted
+    adopted, draft = (
+        {"document": document, "digest": hashlib.sha256(document.encode()).hexdigest()}
+        for document in (text, DRAFT_PROTOCOL)
+    )
+    assert office.post("protocol.adopted", adopted, key=ROOT).admitted
+    assert office.post("identity.granted", grant(SPONSOR, "sponsor/office", "sponsor"), key=ROOT).admitted
+    amended = draft | {"replaces": adopted["digest"], "reconsent": False, "summary": "a draft, sealed by mistake"}
+    assert office.post("protocol.amended", amended, key=SPONSOR, source="sponsor/office").admitted
     office.register()
     assert office.post("screening.registered", REGISTERED, key=OTHER_SITE, subject=OTHER_PERSON).admitted
     assert office.post("identity.granted", grant(SECOND_SITE_KEY, "site/701", "site_system"), key=ROOT).admitted

@@ -10,7 +10,6 @@ from shared.drafts import Draft
 from shared.entry import Entry
 from shared.envelope import read_envelope
 from shared.moments import instant, stamp
-from shared.protocol.model import protocol_digest
 from shared.words import SourceId
 from tests.inprocess import InProcess
 from tests.study import DAY, DOCUMENT, Study, eligible, sealed
@@ -68,10 +67,6 @@ class Site(InProcess):
         """Take an event back."""
         data = {"corrects": read_envelope(entry.body).id, "reason": "a slip"}
         return self.say("screening.retracted", data, role=role)
-
-    def adopt(self, document: str) -> list[Entry]:
-        """Adopt a protocol version."""
-        return self.root("protocol.adopted", {"document": document, "digest": protocol_digest(document)})
 
     @property
     def person(self) -> Participant:

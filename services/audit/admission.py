@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from services.audit.effects import take
+from services.audit.protocol_rules import check_adoption
 from services.audit.register import Counter, Register
 from services.audit.reviewing import check_asked_about
 from services.audit.rights import active_identity, check_delegation, check_role, check_scope, named_site, site_of
@@ -18,7 +19,7 @@ from services.audit.signature_rules import check_recommendation, check_signature
 from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_bytes
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
-from shared.events.log import Opened, Ticked
+from shared.events.log import Opened, ProtocolAdopted, Ticked
 from shared.events.safety import CohortDecided, SafetyRetracted
 from shared.events.screening import Registered, Retracted
 from shared.events.signatures import PersonSigned, RecordSigned, ReviewQueryRaised
@@ -261,6 +262,9 @@ def _content(
         _check_participant(register, reading, envelope, event, data, identity, sealed_at)
     if isinstance(data, SiteData) and data.corrects is not None:
         _check_correction(reading, envelope, data, identity, history)
+    if isinstance(data, ProtocolAdopted) and reading.format > 3:
+        genesis = history.at(0)
+        check_adoption(register, reading.format if genesis is None else genesis.header.format)
     if isinstance(data, RecordSigned):
         check_signature(register, envelope, data, identity, sealed_at, history)
     if isinstance(data, CohortDecided) and reading.format > 3:

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Final
 
 from services.audit.erasure import take_erasure
-from services.audit.register import ProtocolVersion, Register
+from services.audit.protocol_rules import take_protocol, take_protocol_signature
+from services.audit.register import Register
 from services.audit.reviewing import take_review
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
 from shared.events import CATALOGUE, Data, SiteData, read_data
 from shared.events import identity as ids
-from shared.events.authority import authority
 from shared.events.log import (
     ClockMoved,
     IntakeLost,
@@ -96,14 +96,14 @@ def take(
             register.intake = data.last_missing
             register.touched.add(("log", ""))
         case ProtocolAdopted() | ProtocolAmended() | ProtocolActivated():
-            _take_protocol(register, data, index, format_)
+            take_protocol(register, data, index, sealed_at, format_)
         case Registered() if envelope.subject is not None and data.corrects is None:
             register.participants[envelope.subject] = envelope.source
             register.touched.add(("participant", envelope.subject))
         case ReviewRecorded() | ReviewQueryRaised() | ReviewQueryAnswered() | ReviewQueryClosed():
             take_review(register, envelope, data, identity, index)
         case PersonSigned() if data.meaning == "protocol":
-            _take_protocol_signature(register, data)
+            take_protocol_signature(register, data)
         case SiteData():
             take_erasure(register, envelope, data, index)
         case _:
@@ -165,40 +165,6 @@ def _take_access_failed(register: Register, data: ids.AccessFailed, by: Identity
         raise RefusedError(f"data.key: {data.key} belongs to none of your sites alone")
     if data.locked and identity.suspended is None:
         register.accept(replace(identity, suspended=index))
-
-
-def _take_protocol(
-    register: Register, data: ProtocolAdopted | ProtocolAmended | ProtocolActivated, index: LogIndex, format_: int
-) -> None:
-    known = register.protocols
-    if isinstance(data, ProtocolActivated):
-        version = known.get(data.digest)
-        if version is None:
-            raise RefusedError(f"data.digest: no version {data.digest} of the protocol is sealed")
-        needed = authority().signatures["protocol"].persons
-        if len(version.signed_by) < needed:
-            raise RefusedError(
-                f"the version of entry {version.entry} is signed by {len(version.signed_by)} of {needed} persons: "
-                "`trail sign` first"
-            )
-        return
-    if hashlib.sha256(data.document.encode()).hexdigest() != data.digest:
-        raise RefusedError("data.digest is not the SHA-256 of data.document")
-    if isinstance(data, ProtocolAmended):
-        # A log that was begun in an older format has not kept which version it began with.
-        if known and data.replaces not in known:
-            raise RefusedError(f"data.replaces: no version {data.replaces} of the protocol is sealed")
-        if data.digest in known:
-            raise RefusedError(f"data.digest: this version is sealed already, by entry {known[data.digest].entry}")
-    if format_ > 3 and data.digest not in known:
-        register.keep_protocol(data.digest, ProtocolVersion(index))
-
-
-def _take_protocol_signature(register: Register, data: PersonSigned) -> None:
-    signed = {record.index for record in data.records}
-    for digest, version in sorted(register.protocols.items()):
-        if version.entry in signed and data.user not in version.signed_by:
-            register.keep_protocol(digest, replace(version, signed_by=(*version.signed_by, data.user)))
 
 
 def _check_clock(register: Register, data: ClockMoved) -> None:

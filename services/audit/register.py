@@ -8,6 +8,7 @@ from typing import Literal
 from shared.events.log import Opened
 from shared.identities import Identity, Person
 from shared.log_keys import LogKeys
+from shared.protocol.activations import Activation
 from shared.words import EvidenceError, KeyId, LogIndex, ParticipantId, SourceId
 
 
@@ -78,7 +79,7 @@ class Erasure:
         return tuple(dict.fromkeys(user for user, _ in self.signed_by))
 
 
-Kind = Literal["source", "participant", "identity", "person", "protocol", "query", "erasure", "log"]
+Kind = Literal["source", "participant", "identity", "person", "protocol", "activations", "query", "erasure", "log"]
 
 
 @dataclass(slots=True)
@@ -87,9 +88,11 @@ class Register:
 
     ``clock`` is a simulated log's present; ``ticked`` when time was last sealed for its own sake; ``intake``
     the last INTAKE sequence that was dealt with; ``signed`` the size of the last checkpoint signed before.
-    ``protocols`` are the versions by digest, each with the entry that brought it and the user ids of who signed it.
+    ``protocols`` are the versions by digest, each with the entry that brought it and the user ids of who signed it;
+    ``activations`` are by site, in the order of their days.
     ``touched`` collects what changed since it was last cleared: ("source", id), ("participant", code),
-    ("identity", key), ("person", user id), ("protocol", digest), ("query", name), ("erasure", index of the order),
+    ("identity", key), ("person", user id), ("protocol", digest), ("activations", site), ("query", name),
+    ("erasure", index of the order),
     ("log", "").
     """
 
@@ -104,6 +107,7 @@ class Register:
     participants: dict[ParticipantId, SourceId] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
     protocols: dict[str, ProtocolVersion] = field(default_factory=dict)
+    activations: dict[str, tuple[Activation, ...]] = field(default_factory=dict)
     queries: dict[str, ReviewQuery] = field(default_factory=dict)
     erasures: dict[LogIndex, Erasure] = field(default_factory=dict)
     touched: set[tuple[Kind, str]] = field(default_factory=set)
@@ -117,6 +121,7 @@ class Register:
             participants=dict(self.participants),
             people=dict(self.people),
             protocols=dict(self.protocols),
+            activations=dict(self.activations),
             queries=dict(self.queries),
             erasures=dict(self.erasures),
             touched=set(),
@@ -161,6 +166,11 @@ class Register:
         """Add or replace a version of the protocol."""
         self.protocols[digest] = version
         self.touched.add(("protocol", digest))
+
+    def keep_activations(self, site: str, activations: tuple[Activation, ...]) -> None:
+        """Replace a site's activations."""
+        self.activations[site] = activations
+        self.touched.add(("activations", site))
 
     def keep_erasure(self, order: LogIndex, erasure: Erasure) -> None:
         """Add or replace an order to erase, by the entry that gives it."""

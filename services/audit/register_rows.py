@@ -9,6 +9,7 @@ from services.audit.register import Counter, Erasure, ProtocolVersion, Register,
 from shared.events.log import Opened
 from shared.identities import Delegation, Identity, Person, Training
 from shared.moments import instant, stamp
+from shared.protocol.activations import Activation
 from shared.words import KeyId, LogIndex, ParticipantId, SourceId
 
 
@@ -29,6 +30,8 @@ def register_rows(register: Register) -> dict[str, Any]:
             case "protocol":
                 version = register.protocols[name]
                 rows[f"protocol:{name}"] = {"entry": version.entry, "signed_by": list(version.signed_by)}
+            case "activations":
+                rows[f"activations:{name}"] = [one.model_dump() for one in register.activations[name]]
             case "query":
                 query = register.queries[name]
                 rows[f"query:{name}"] = [query.entry, query.site, query.subject, query.closed]
@@ -67,6 +70,8 @@ def read_register(trial: str, rows: Mapping[str, Any]) -> Register:
                 register.people[name] = _read_person(name, value)
             case "protocol":
                 register.protocols[name] = ProtocolVersion(value["entry"], tuple(value["signed_by"]))
+            case "activations":
+                register.activations[name] = tuple(Activation.model_validate(one) for one in value)
             case "query":
                 register.queries[name] = ReviewQuery(*value)
             case "erasure":

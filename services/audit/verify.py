@@ -319,6 +319,7 @@ class Verifier:
             | {("identity", name) for name in register.identities}
             | {("person", name) for name in register.people}
             | {("protocol", name) for name in register.protocols}
+            | {("activations", site) for site in register.activations}
             | {("query", name) for name in register.queries}
             | {("erasure", str(order)) for order in register.erasures}
             | {("log", "")}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import broker_commands, identity_commands, review_commands
+from services.cli import broker_commands, identity_commands, protocols, review_commands
 from services.cli.options import DEFAULT, AsOf, Broker, Data, Json
 from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
@@ -31,6 +31,7 @@ app.add_typer(receipts, name="receipt")
 keys = typer.Typer(no_args_is_help=True, help="The log's own key, and those of people.")
 app.add_typer(keys, name="key")
 app.add_typer(identity_commands.app, name="identity")
+app.add_typer(protocols.app, name="protocol")
 app.add_typer(review_commands.app, name="review")
 app.add_typer(broker_commands.app, name="broker")
 
@@ -241,6 +242,14 @@ def show_clocks(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -
     from services.cli.checking import show_clocks
 
     show_clocks(data, as_of=as_of, json_=json_)
+
+
+@shows.command("assumptions")
+def show_assumptions(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -> None:
+    """Show what the protocol in force assumes beyond the registry, and who has confirmed it."""
+    from services.cli.protocol_views import show_assumptions
+
+    show_assumptions(data, as_of, json_=json_)
 
 
 @app.command()

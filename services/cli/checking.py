@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 
 from services.audit.verify import Report
@@ -11,6 +12,7 @@ from services.cli.output import GOOD, WRONG, as_json, complain, out, progress, s
 from services.cli.reading import Reading, reading, verify
 from services.cli.show_safety import clocks_as_json, cohort_board, tell_clocks, tell_cohorts, tell_safety
 from services.cli.show_signatures import tell_signatures, tell_waiting
+from services.console.protocols import protocols
 from services.console.replay import Replay, as_of, check, participants, until, what_if
 from services.console.safety import knowledge
 from services.console.signature_words import signature_as_data, waiting_as_data
@@ -187,13 +189,15 @@ def show_one_participant(directory: Path, code: str, *, as_of: str | None = None
         waiting = [one for one in book.waiting() if one.subject == code]
         known = until(as_of)
         entries = (entry for entry in source.log.entries() if code.encode() in entry.body and known(entry))
+        assumed = protocols(takewhile(known, source.log.entries())).statuses(show.version_of(machine, code))
         if json_:
             events = (event for event in map(read_event, entries) if event is not None)
             told = show.participant_as_json(machine, events, code, source.reader())
-            told |= {"safety": _safety_of(source, code, as_of), "signatures": _signatures(book, code)}
-            as_json(told | {"not_signed": [waiting_as_data(one) for one in waiting]})
+            told |= {"assumptions": assumed, "safety": _safety_of(source, code, as_of)}
+            told |= {"signatures": _signatures(book, code), "not_signed": [waiting_as_data(one) for one in waiting]}
+            as_json(told)
         else:
-            show.tell_participant(machine, entries, code, source.reader())
+            show.tell_participant(machine, entries, code, source.reader(), assumed)
             tell_safety(_safety(source, as_of), code)
             tell_signatures(book.about(code))
             tell_waiting(waiting)

@@ -1,19 +1,19 @@
 """Participants, entries and summaries, told at the terminal."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
 
 from services.cli.output import coloured, out, safe, say
 from services.console.private import Reader
-from services.console.replay import participants, rules_of
+from services.console.replay import participants, rules_about, trial_of
 from services.console.signatures import Book
 from services.console.words import in_words
 from services.screening.eligibility import Assessed, assess_participant
-from services.screening.enrolment import Trial
-from services.screening.participant import CLOSINGS, LastDecision, Participant
+from services.screening.participant import CLOSINGS, LastDecision, Participant, local_day
+from services.screening.versions import owed_consent
 from shared.decider import Machine, SealedEvent, read_event
 from shared.entry import Entry
 from shared.events.decisions import Basis, Blocker, CriterionVerdict, DeviationRaised
@@ -56,7 +56,8 @@ def reason(participant: Participant, machine: Machine) -> str:
     if decision.standing == "undetermined":
         blocked = Counter(blocker.why for blocker in blockers_of(machine, participant))
         return "; ".join(f"{count} {why.replace('_', ' ')}" for why, count in sorted(blocked.items()))
-    infusion = participant.first_infusion(rules_of(machine).protocol.zone(participant.source))
+    rules = rules_about(machine, participant, _last_sealed(machine, participant))
+    infusion = participant.first_infusion(rules.protocol.zone(participant.source))
     if infusion is not None:
         return f"infused {infusion[1].at}"
     return "signed" if participant.signature is not None else "not signed as it stands now"
@@ -64,13 +65,29 @@ def reason(participant: Participant, machine: Machine) -> str:
 
 def present(machine: Machine, participant: Participant) -> Assessed:
     """A participant as judged at the last moment that the machine has seen."""
-    return assess_participant(participant, rules_of(machine), _last_sealed(machine, participant))
+    now = _last_sealed(machine, participant)
+    return assess_participant(participant, rules_about(machine, participant, now), now)
 
 
 def _last_sealed(machine: Machine, participant: Participant) -> str:
-    trial = machine.state["trial"]
-    assert isinstance(trial, Trial)
-    return max(participant.records[-1].sealed_at, trial.sealed_at)
+    return max(participant.records[-1].sealed_at, trial_of(machine).sealed_at)
+
+
+def version_of(machine: Machine, code: str) -> str:
+    """The digest of the version that a participant is judged by; empty for one who is not known."""
+    participant = machine.state.get(f"participant:{code}")
+    if not isinstance(participant, Participant):
+        return ""
+    return rules_about(machine, participant, _last_sealed(machine, participant)).digest
+
+
+def owed_now(machine: Machine, participant: Participant) -> str:
+    """The consent that has to be given again, in words; empty: none has, or it was given."""
+    now = _last_sealed(machine, participant)
+    rules = rules_about(machine, participant, now)
+    today = local_day(now, rules.protocol.zone(participant.source))
+    owed = None if participant.closed() else owed_consent(participant, trial_of(machine), rules, today)
+    return "" if owed is None else owed.told(participant.source)
 
 
 def blockers_of(machine: Machine, participant: Participant) -> list[Blocker]:
@@ -78,12 +95,22 @@ def blockers_of(machine: Machine, participant: Participant) -> list[Blocker]:
     return present(machine, participant).content.blockers
 
 
-def tell_participant(machine: Machine, entries: Iterable[Entry], code: str, reader: Reader) -> None:
-    """A participant's whole story: the decision criterion by criterion, and everything sealed, in order."""
+def tell_participant(
+    machine: Machine,
+    entries: Iterable[Entry],
+    code: str,
+    reader: Reader,
+    assumed: Mapping[str, str] | None = None,
+) -> None:
+    """A participant's whole story: the decision criterion by criterion, and everything sealed, in order.
+
+    ``assumed`` says of each assumption whether it is open or confirmed.
+    """
     participant = machine.state.get(f"participant:{code}")
     if not isinstance(participant, Participant):
         raise TrailError(f"there is no participant {code} in this log; `trail replay` lists them")
-    rules, now = rules_of(machine), present(machine, participant)
+    rules = rules_about(machine, participant, _last_sealed(machine, participant))
+    now = present(machine, participant)
     decision = participant.decision
     standing = decision.standing if decision is not None else "not decided"
     say(f"[bold]Participant {safe(code)}[/] of {safe(participant.source)}: {coloured(standing)}")
@@ -92,6 +119,8 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str, read
         say(f"enrolled in place {participant.place} of {rules.protocol.places}, at {safe(participant.dose_level)}")
     for name, record in participant.closed().items():
         say(f"{CLOSINGS[name]} (entry {record.index})")
+    if owed := owed_now(machine, participant):
+        say(f"[yellow]has to consent again:[/] {safe(owed)}")
     if decision is not None:
         say(_decision(decision, participant))
     if decision is None or decision.judged_on != now.reference.day.isoformat():
@@ -102,7 +131,7 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str, read
     failed = [row for row in now.content.criteria if row.id in now.content.failed]
     if failed:
         say("\n[bold]Why[/]")
-        out.print(criteria(failed, rules.protocol))
+        out.print(criteria(failed, rules.protocol, assumed))
     if now.content.blockers:
         say("\n[bold]What is missing, most useful first[/]")
         for blocker in now.content.blockers:
@@ -111,7 +140,7 @@ def tell_participant(machine: Machine, entries: Iterable[Entry], code: str, read
                 f"[dim]{', '.join(blocker.criteria)}[/]"
             )
     say("\n[bold]All criteria[/], the registry's words and what was found")
-    out.print(criteria(now.content.criteria, rules.protocol))
+    out.print(criteria(now.content.criteria, rules.protocol, assumed))
     say("\n[bold]Everything sealed[/]")
     for entry in entries:
         event = read_event(entry)
@@ -133,14 +162,18 @@ def _basis(basis: Basis) -> str:
     return basis.replace("_", " ")
 
 
-def criteria(rows: Iterable[CriterionVerdict], protocol: Protocol) -> Table:
+def criteria(
+    rows: Iterable[CriterionVerdict], protocol: Protocol, assumed: Mapping[str, str] | None = None
+) -> Table:
     """Criteria with their verdicts: the registry's wording, the arithmetic, the entries it rests on."""
+    standing = assumed or {}
     wording = {row.id: row.registry for row in protocol.rows}
     table = Table.grid(padding=(0, 2))
     for row in rows:
         found = [*row.arithmetic, *(f"{gap.item}: {gap.why.replace('_', ' ')}" for gap in row.gaps)]
         notes = [f"entries {', '.join(map(str, row.evidence))}"] if row.evidence else []
-        notes += [f"assumes {', '.join(row.assumptions)}"] if row.assumptions else []
+        assumptions = [f"{one} ({standing[one]})" if one in standing else one for one in row.assumptions]
+        notes += [f"assumes {', '.join(assumptions)}"] if assumptions else []
         notes += [f"stale after {row.stale_after}"] if row.stale_after else []
         told = "\n".join(map(safe, found)) + (f"\n[dim]{safe('; '.join(notes))}[/]" if notes else "")
         table.add_row("", _verdict(row), row.id, f"[italic]{safe(wording.get(row.id, ''))}[/]\n{told}")
@@ -193,6 +226,7 @@ def participant_as_json(
         "signature": None if participant.signature is None else participant.signature.entry,
         "place": participant.place,
         "dose_level": participant.dose_level,
+        "consent_again": owed_now(machine, participant) or None,
         "now": {
             "sealed_at": _last_sealed(machine, participant),
             "judged_on": now.reference.day.isoformat(),

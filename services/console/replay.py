@@ -8,6 +8,7 @@ from services.screening.decide import ScreeningDecider
 from services.screening.eligibility import Rules, assess_participant
 from services.screening.enrolment import Trial
 from services.screening.participant import Participant
+from services.screening.versions import adopted_rules, rules_for
 from shared.decider import Decider, Machine, read_event
 from shared.entry import Entry
 from shared.envelope import Envelope, read_envelope
@@ -118,13 +119,22 @@ def what_if(entries: Iterable[Entry], protocol: str) -> list[Difference]:
     for entry in entries:
         machine.feed(entry)
         now = entry.header.sealed_at
-    real, other = rules_of(machine), Rules(load_protocol(protocol), protocol_digest(protocol))
-    if other.protocol.trial != real.protocol.trial:
-        raise TrailError(f"the protocol is of trial {other.protocol.trial}; this log is of {real.protocol.trial}")
+    return compare(machine, Rules(load_protocol(protocol), protocol_digest(protocol)), now)
+
+
+def compare(machine: Machine, other: Rules, now: str) -> list[Difference]:
+    """Which participants another protocol version would judge differently from the one they are judged by.
+
+    Raises TrailError when no protocol was in force, or the other is another trial's.
+    """
+    trial = rules_of(machine).protocol.trial
+    if other.protocol.trial != trial:
+        raise TrailError(f"the protocol is of trial {other.protocol.trial}; this log is of {trial}")
     differences = []
     for code, participant in participants(machine):
         if participant.decision is None:
             continue
+        real = rules_about(machine, participant, now)
         before, after = (assess_participant(participant, rules, now) for rules in (real, other))
         rows = [
             f"{name}: {before.verdicts.get(name, 'not in this version')} -> {verdict}"
@@ -140,15 +150,29 @@ def what_if(entries: Iterable[Entry], protocol: str) -> list[Difference]:
 
 
 def rules_of(machine: Machine) -> Rules:
-    """The protocol in force for a machine.
+    """The protocol that the log began with, in force wherever no other is activated.
 
     Raises TrailError when the log has adopted none yet.
     """
+    rules = adopted_rules(trial_of(machine))
+    if rules is None:
+        raise TrailError("no protocol was in force at that moment")
+    return rules
+
+
+def rules_about(machine: Machine, participant: Participant, now: str) -> Rules:
+    """The version of the protocol that a participant is judged by at a sealed time.
+
+    Raises TrailError when there is none.
+    """
+    return rules_for(machine.state, trial_of(machine), participant, now) or rules_of(machine)
+
+
+def trial_of(machine: Machine) -> Trial:
+    """The trial as a screening machine knows it."""
     trial = machine.state.get("trial", Trial())
     assert isinstance(trial, Trial)
-    if not trial.document:
-        raise TrailError("no protocol was in force at that moment")
-    return Rules(load_protocol(trial.document), trial.digest)
+    return trial
 
 
 def participants(machine: Machine) -> list[tuple[str, Participant]]:

@@ -4,6 +4,7 @@ from services.safety.assess import Assessed, assess
 from services.safety.clocks import Clock
 from services.safety.participant import Participant
 from services.safety.trial import Rules, Trial, in_force
+from services.safety.versions import rules_for
 from shared.decider import Machine
 
 
@@ -25,8 +26,10 @@ def members(machine: Machine) -> list[Participant]:
 def knowledge(machine: Machine, code: str) -> tuple[Participant, Assessed] | None:
     """One participant and everything there is to say of them now; None: not known, or no safety part in force."""
     participant, trial = machine.state.get(f"participant:{code}"), machine.state.get("trial")
-    rules = Rules.of(trial) if isinstance(trial, Trial) else None
-    if not isinstance(participant, Participant) or not isinstance(trial, Trial) or rules is None:
+    if not isinstance(participant, Participant) or not isinstance(trial, Trial):
+        return None
+    rules = rules_for(machine.state, trial, participant)
+    if rules is None:
         return None
     zone = rules.protocol.zone(participant.source)
     sealed = [trial.sealed_at, *(record.sealed_at for record in participant.records)]

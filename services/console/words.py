@@ -88,6 +88,14 @@ def _ruled(data: object) -> str | None:
             return f"key granted to {data.holder} ({data.source}, {', '.join(data.roles)})"
         case log.GapDetected():
             return f"{data.source} skipped its numbers {data.first_missing} to {data.last_missing}"
+        case log.ProtocolAmended():
+            again = "; asks for consent again" if data.reconsent else ""
+            return f"protocol amended, version {data.digest[:12]}: {data.summary}{again}"
+        case log.ProtocolActivated():
+            return (
+                f"protocol version {data.digest[:12]} in force at site {data.site} from {data.effective} on "
+                f"({data.committee}, {data.reference}, approved {data.approved})"
+            )
         case log.Opened():
             return f"log opened: {data.origin}, {data.clock} clock"
         case _:

@@ -17,7 +17,7 @@ from services.safety.measurements import Graded, item_courses, measured_terms
 from services.safety.participant import Participant, StoredStatement, TermGrade
 from services.safety.queries import Query, of_terms, queries
 from services.safety.reports import doubtful_reports, reports
-from services.safety.trial import Answer, Rules, cite
+from services.safety.trial import Answer, Member, Rules, cite
 from shared.events.safety import Died, EventResolved, EventUpdated
 from shared.moments import Span, instant, midnight, span
 from shared.protocol.safety import DoseLimits, LastingCytopenia
@@ -258,3 +258,29 @@ def limit_terms(rules: Rules) -> frozenset[str]:
     limits = rules.plan.dose_limits
     named = () if limits is None else tuple(name for one in limits.limits for name in getattr(one, "terms", ()))
     return frozenset(name.casefold() for name in named)
+
+
+def counted(member: Member, participant: Participant, assessed: Assessed, zone: ZoneInfo, index: int) -> Member:
+    """How the cohorts see a participant from the entry ``index`` on."""
+    window, infused = assessed.window, participant.first_infusion(zone)
+    seen: dict[str, object] = {
+        "level": None,
+        "first_day": None,
+        "state": None,
+        "index": None,
+        "infused_entry": None,
+        "leaf": "",
+    }
+    if window is not None and infused is not None:
+        record, said, _ = infused
+        seen = {
+            "level": said.dose_level,
+            "first_day": window.first_day.isoformat(),
+            "state": window.state,
+            "index": record.index,
+            "infused_entry": record.versions()[0].index,
+            "leaf": record.leaf,
+        }
+    died = participant.exposed is not None and any(one.event.fatal and one.related for one in assessed.classified)
+    # The entry that made it known: a decision of the committee after that one has taken it into account.
+    return member.model_copy(update=seen | {"related_death": (member.related_death or index) if died else None})

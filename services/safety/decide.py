@@ -11,11 +11,19 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from services.safety import cohorts
-from services.safety.assess import Assessed, Deviation, assess, assess_terms, limit_terms, term_questions
-from services.safety.grades import COMPONENTS, folded_on, regraded
+from services.safety.assess import (
+    Assessed,
+    Deviation,
+    assess,
+    assess_terms,
+    counted,
+    limit_terms,
+    term_questions,
+)
+from services.safety.grades import COMPONENTS, changed_terms, folded_on, regraded
 from services.safety.infusions import enrolment_deviations, infusion_deviations
 from services.safety.measurements import terms_of
-from services.safety.participant import MEASUREMENTS, STATEMENTS, Issued, Participant, StoredStatement, TermGrade
+from services.safety.participant import MEASUREMENTS, STATEMENTS, Participant, StoredStatement
 from services.safety.trial import (
     Answer,
     CommitteeDecision,
@@ -27,16 +35,19 @@ from services.safety.trial import (
     closing_of,
     draft,
     issued,
-    question_of,
+    located,
 )
+from services.safety.versions import gone_on, rules_for, with_version
 from shared.decider import DecisionDraft, SealedEvent, Step
 from shared.events.authority import authority
 from shared.events.decisions import Enrolled
-from shared.events.log import ProtocolAdopted
+from shared.events.log import ProtocolActivated, ProtocolAdopted, ProtocolAmended
 from shared.events.safety import CohortDecided, ReferenceAdopted
 from shared.events.screening import Infused, Observed
 from shared.events.signatures import PERSONS_SINCE, PersonSigned
+from shared.moments import instant
 from shared.protocol.model import load_protocol
+from shared.protocol.versions import VersionText, is_text
 from shared.records import corrected_id
 from shared.words import ParticipantId, SourceId, TrailError
 
@@ -52,6 +63,8 @@ class SafetyDecider:
 
     def document_type(self, key: str) -> type[BaseModel]:
         """See Decider."""
+        if is_text(key):
+            return VersionText
         return Trial if key == _TRIAL else Participant
 
     def decide(self, state: Mapping[str, BaseModel], event: SealedEvent) -> Step:
@@ -60,6 +73,8 @@ class SafetyDecider:
         match event.data:
             case ProtocolAdopted() as adopted:
                 work.adopt(adopted)
+            case ProtocolAmended() | ProtocolActivated():
+                work.take_version()
             case ReferenceAdopted():
                 work.take_reference()
             case CohortDecided():
@@ -101,8 +116,16 @@ class _Work:
             return  # sealed, but no protocol this engine can read: the version in force stays in force
         if protocol.trial != self.event.envelope.trial:
             return
-        self._change_trial(document=adopted.document, digest=adopted.digest)
+        self._change_trial(document=adopted.document, digest=adopted.digest, adopted="")
         self._judge_everybody()
+
+    def take_version(self) -> None:
+        """A version was sealed, or activated at a site; the trial as a whole may go by it from now on."""
+        trial, texts = with_version(self.state, self.trial, self.event)
+        if trial != self.trial:
+            self._change_trial(versions=trial.versions)
+            self.documents |= texts
+            self._go_on()
 
     def take_reference(self) -> None:
         """Another version of the reference safety information: what is expected may change for everybody."""
@@ -172,6 +195,7 @@ class _Work:
     def tick(self) -> None:
         """Time has passed: clocks run out, windows close."""
         self._change_trial(sealed_at=self.event.entry.header.sealed_at)
+        self._go_on()
         for participant in self._participants():
             if _time_matters(participant, self.trial):
                 self._judge(participant, tick=True)
@@ -181,19 +205,19 @@ class _Work:
         """A decision of ours has come back sealed: from now on it can be superseded by name."""
         code = self.event.envelope.subject
         if code is None:
-            known = _located(self.trial.issued, self.event)
+            known = located(self.trial.issued, self.event)
             if known is not None:
                 self._change_trial(issued=known)
             return
         participant = self._participant(code)
-        known = _located(participant.issued, self.event)
+        known = located(participant.issued, self.event)
         if known is not None:
             self._keep(participant.model_copy(update={"issued": known}))
 
     def take_measurement(self) -> None:
         """A measurement: its terms are graded, and the rest is asked again only if it could matter to it."""
-        rules, zone = self._rules(), self._zone()
-        before = self._participant(self._code())
+        zone, before = self._zone(), self._participant(self._code())
+        rules = self._rules_for(before)
         participant, gone = before.without(self.event)
         record = StoredStatement.sealed(self.event, before.corrected(self.event))
         if rules is None or participant.exposed is None:
@@ -204,7 +228,7 @@ class _Work:
         participant = participant.with_measurement(record, graded or {})
         if graded is None:
             participant = regraded(participant, {*gone, self.event.data.item}, zone)
-        changed = _changed(before, participant)
+        changed = changed_terms(before, participant)
         concerned = {term for item in (*gone, self.event.data.item) for term in terms_of(item)}
         if not concerned.isdisjoint(participant.event_names) or not concerned.isdisjoint(limit_terms(rules)):
             self._judge(participant)  # the grade that an adverse event had, or a window ended with, may change
@@ -225,7 +249,7 @@ class _Work:
         if participant.exposed != before.exposed:
             items = set(participant.measurements)
         participant = regraded(participant, {*items, COMPONENTS}, zone)
-        rules = self._rules()
+        rules = self._rules_for(participant)
         if rules is None:
             self._keep(participant)
             return
@@ -237,6 +261,13 @@ class _Work:
 
     # What goes out -------------------------------------------------------------------------------------------
 
+    def _go_on(self) -> None:
+        """Where the day of a newer version has begun at a site, the trial as a whole goes by it from now on."""
+        trial = gone_on(self.state, self.trial, instant(self.event.entry.header.sealed_at))
+        if trial is not None:
+            self._change_trial(document=trial.document, digest=trial.digest, adopted=trial.adopted)
+            self._judge_everybody()
+
     def _judge_everybody(self) -> None:
         for known in self._participants():
             zone = self._zone(known)
@@ -246,7 +277,7 @@ class _Work:
 
     def _judge(self, participant: Participant, *, tick: bool = False) -> None:
         """Answer every question about a participant; what is new becomes a decision."""
-        rules = self._rules()
+        rules = self._rules_for(participant)
         if rules is None:
             self._keep(participant)
             return
@@ -299,35 +330,7 @@ class _Work:
     def _count(self, participant: Participant, assessed: Assessed) -> None:
         """How the cohorts see the participant from now on."""
         member = self.trial.members.get(participant.code, Member())
-        window, infused = assessed.window, participant.first_infusion(self._zone(participant))
-        changed = member.model_copy(
-            update={
-                "level": None,
-                "first_day": None,
-                "state": None,
-                "index": None,
-                "infused_entry": None,
-                "leaf": "",
-            }
-        )
-        if window is not None and infused is not None:
-            record, said, _ = infused
-            changed = member.model_copy(
-                update={
-                    "level": said.dose_level,
-                    "first_day": window.first_day.isoformat(),
-                    "state": window.state,
-                    "index": record.index,
-                    "infused_entry": record.versions()[0].index,
-                    "leaf": record.leaf,
-                }
-            )
-        died = participant.exposed is not None and any(
-            one.event.fatal and one.related for one in assessed.classified
-        )
-        # The entry that made it known: a decision of the committee after that one has taken it into account.
-        since = (member.related_death or self.event.entry.index) if died else None
-        changed = changed.model_copy(update={"related_death": since})
+        changed = counted(member, participant, assessed, self._zone(participant), self.event.entry.index)
         if changed != member:
             self._change_trial(members=self.trial.members | {participant.code: changed})
 
@@ -352,6 +355,9 @@ class _Work:
     def _rules(self) -> Rules | None:
         return Rules.of(self.trial)
 
+    def _rules_for(self, participant: Participant) -> Rules | None:
+        return rules_for(self.state, self.trial, participant)
+
     def _zone(self, participant: Participant | None = None) -> ZoneInfo:
         """The site's time zone; before there is a protocol, UTC."""
         source = participant.source if participant is not None else self._participant(self._code()).source
@@ -370,7 +376,7 @@ class _Work:
         return found
 
     def _participants(self) -> list[Participant]:
-        keys = sorted(key for key in self.state if key != _TRIAL)
+        keys = sorted(key for key in self.state if key != _TRIAL and not is_text(key))
         return [self._participant(key.partition(":")[2]) for key in keys]
 
     def _keep(self, participant: Participant) -> None:
@@ -392,28 +398,3 @@ def _time_matters(participant: Participant, trial: Trial) -> bool:
     member = trial.members.get(participant.code)
     open_ = member is not None and member.state == "open"
     return open_ or any(clock.state == "running" for clock in participant.clocks.values())
-
-
-def _changed(before: Participant, after: Participant) -> set[str]:
-    """The terms, case-folded, whose grades say something else than before."""
-    if before.grades is after.grades:
-        return set()
-    gone = before.grades.keys() - after.grades.keys()
-    new = {term for term, known in after.grades.items() if known is not before.grades.get(term)}
-    told = {term for term in new if _essence(before.grades.get(term)) != _essence(after.grades[term])}
-    return {term.casefold() for term in gone | told}
-
-
-def _essence(known: TermGrade | None) -> tuple[int, int, str, str]:
-    return (0, 0, "", "") if known is None else (known.latest, known.worst, known.worst_at, known.untold)
-
-
-def _located(known: Mapping[str, Issued], event: SealedEvent) -> dict[str, Issued] | None:
-    """What was issued, with the entry of the decision that has now been sealed; None: nothing waits for it."""
-    question = question_of(event.data)
-    one = known.get(question)
-    cause = getattr(event.data, "cause", None)
-    if one is None or one.entry is not None or cause is None or cause.index != one.cause:
-        return None
-    located = one.model_copy(update={"entry": event.entry.index, "leaf": event.entry.leaf.hex()})
-    return {**known, question: located}

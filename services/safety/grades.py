@@ -131,3 +131,17 @@ def _by_baseline_alone() -> frozenset[str]:
         if all(ladder.of == "baseline" for ladder in term.ladders)
     )
     return frozenset(alone)
+
+
+def changed_terms(before: Participant, after: Participant) -> set[str]:
+    """The terms, case-folded, whose grades say something else than before."""
+    if before.grades is after.grades:
+        return set()
+    gone = before.grades.keys() - after.grades.keys()
+    new = {term for term, known in after.grades.items() if known is not before.grades.get(term)}
+    told = {term for term in new if _essence(before.grades.get(term)) != _essence(after.grades[term])}
+    return {term.casefold() for term in gone | told}
+
+
+def _essence(known: TermGrade | None) -> tuple[int, int, str, str]:
+    return (0, 0, "", "") if known is None else (known.latest, known.worst, known.worst_at, known.untold)

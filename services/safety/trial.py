@@ -21,11 +21,14 @@ from shared.events.safety_decisions import (
 )
 from shared.protocol.model import Protocol, load_protocol
 from shared.protocol.safety import SafetyPlan
+from shared.protocol.versions import Versions
 from shared.records import Document, StoredRecord
 from shared.words import ParticipantId, TrailError
 
 ENGINE: Final = "safety/1"
 """Raise it with any change that alters any recorded decision, and say so in the changelog."""
+
+_OF_WINDOWS: Final = frozenset({"safety.event_classified", "safety.window_decided"})
 
 # How much a decision tells: (lines, characters a line, entries cited); the first that fits into an event.
 _SHORTENINGS: Final = ((60, 2000, 100), (40, 500, 100), (20, 200, 50), (5, 100, 10))
@@ -82,7 +85,10 @@ class CommitteeDecision(StoredStatement):
 
 
 class Trial(Document):
-    """The protocol as adopted, the time, the sponsor's and the committee's statements, and the cohorts' members."""
+    """The protocol in force for the trial, the time, the sponsor's and the committee's statements, the members.
+
+    ``adopted`` is the digest of the version that the log began with, where another one is in force by now.
+    """
 
     document: str = ""
     digest: str = ""
@@ -91,16 +97,32 @@ class Trial(Document):
     committee: tuple[CommitteeDecision, ...] = ()
     members: dict[str, Member] = {}
     issued: dict[str, Issued] = {}
+    versions: Versions = Versions()
+    adopted: str = ""
+
+    @property
+    def began_with(self) -> str:
+        """The digest of the version that the log began with."""
+        return self.adopted or self.digest
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A protocol version, with its safety part, as decisions cite it."""
+    """A protocol version, with its safety part, as decisions cite it.
+
+    ``windows`` is the version by which a participant's windows are judged, where that is another; ``plan`` has its
+    definitions then.
+    """
 
     protocol: Protocol
     plan: SafetyPlan
     digest: str
     references: tuple[StoredStatement, ...] = ()
+    windows: "Rules | None" = None
+
+    def cited_by(self, type_: str) -> "Rules":
+        """The version that a decision of this type rests on."""
+        return self.windows if self.windows is not None and type_ in _OF_WINDOWS else self
 
     @classmethod
     def of(cls, trial: Trial) -> "Rules | None":
@@ -163,6 +185,7 @@ def draft(
     """A decision, with its cause and the rules it used; explained as far as one event can hold."""
     model = CATALOGUE[f"{TYPE_PREFIX}{answer.type}.v1"].model
     cause = Cited(index=event.entry.index, leaf=event.entry.leaf.hex())
+    rules = rules.cited_by(answer.type)
     said: dict[str, Any] = {
         "cause": cause,
         "engine": ENGINE,
@@ -193,6 +216,17 @@ def _cut(line: str, width: int) -> str:
 def issued(answer: Answer, event: SealedEvent) -> Issued:
     """How a decision just made is remembered until its own entry is known."""
     return Issued(fingerprint=answer.fingerprint, cause=event.entry.index, label=answer.label)
+
+
+def located(known: Mapping[str, Issued], event: SealedEvent) -> dict[str, Issued] | None:
+    """What was issued, with the entry of the decision that has now been sealed; None: nothing waits for it."""
+    question = question_of(event.data)
+    one = known.get(question)
+    cause = getattr(event.data, "cause", None)
+    if one is None or one.entry is not None or cause is None or cause.index != one.cause:
+        return None
+    located = one.model_copy(update={"entry": event.entry.index, "leaf": event.entry.leaf.hex()})
+    return {**known, question: located}
 
 
 def question_of(data: Data) -> str:

@@ -10,16 +10,25 @@ from typing import Final
 from pydantic import BaseModel
 
 from services.screening.eligibility import Assessed, Rules, assess_participant, criteria_hold, decided, time_matters
-from services.screening.enrolment import Trial, citation, deviation, enrol, infusion_deviations, turned_deviation
-from services.screening.participant import EVIDENCE_TYPES, LastDecision, Participant, Signature
+from services.screening.enrolment import (
+    Trial,
+    citation,
+    deviation,
+    enrol,
+    infusion_deviations,
+    turned_deviation,
+    unusable_version,
+)
+from services.screening.participant import EVIDENCE_TYPES, LastDecision, Participant, Signature, local_day
+from services.screening.versions import adopted_rules, owed_at_infusion, owed_consent, rules_for
 from shared.decider import DecisionDraft, SealedEvent, Step
 from shared.events import Data
 from shared.events.decisions import Decided
-from shared.events.log import ProtocolAdopted
+from shared.events.log import ProtocolActivated, ProtocolAdopted, ProtocolAmended, Ticked
 from shared.events.safety_decisions import SlotsDecided
 from shared.events.screening import Infused, Retracted
 from shared.events.signatures import RecordSigned
-from shared.protocol.model import load_protocol
+from shared.protocol.versions import VersionText, checked, is_text, text_key
 from shared.words import ParticipantId, SourceId, TrailError
 
 SOURCE: Final = SourceId("service/screening")
@@ -33,54 +42,75 @@ class ScreeningDecider:
 
     def document_type(self, key: str) -> type[BaseModel]:
         """See Decider."""
+        if is_text(key):
+            return VersionText
         return Trial if key == _TRIAL else Participant
 
     def decide(self, state: Mapping[str, BaseModel], event: SealedEvent) -> Step:
         """See Decider."""
         trial = state.get(_TRIAL, Trial())
         assert isinstance(trial, Trial)
-        if isinstance(event.data, ProtocolAdopted):
-            return self._adopt(state, trial, event)
-        if isinstance(event.data, SlotsDecided):
-            open_ = {"up_to": dict(event.data.up_to), "held": event.data.held}
-            return Step({_TRIAL: trial.model_copy(update=open_)})
         code = event.envelope.subject
-        if not trial.document:
-            return Step() if code is None else self._remember(state, event, code)
-        if event.type == "log.ticked":
-            return self._time_passed(state, trial, event)
-        return Step() if code is None else self._about_participant(state, trial, event, code)
+        match event.data:
+            case ProtocolAdopted() as adopted:
+                return self._adopt(state, trial, event, adopted)
+            case ProtocolAmended() as amended:
+                return self._amend(trial, event, amended)
+            case ProtocolActivated() as activated:
+                return self._activate(state, trial, event, activated)
+            case SlotsDecided() as slots:
+                open_ = {"up_to": dict(slots.up_to), "held": slots.held}
+                return Step({_TRIAL: trial.model_copy(update=open_)})
+            case Ticked() if trial.document or trial.versions.sites:
+                passed = trial.model_copy(update={"sealed_at": event.entry.header.sealed_at})
+                return self._reconsider(state, passed, event, by_time=True)
+            case _:
+                return Step() if code is None else self._about_participant(state, trial, event, code)
 
-    def _rules(self, trial: Trial) -> Rules:
-        return Rules(load_protocol(trial.document), trial.digest)
-
-    def _adopt(self, state: Mapping[str, BaseModel], trial: Trial, event: SealedEvent) -> Step:
-        data = event.data
-        assert isinstance(data, ProtocolAdopted)
+    def _adopt(
+        self, state: Mapping[str, BaseModel], trial: Trial, event: SealedEvent, data: ProtocolAdopted
+    ) -> Step:
         try:
-            protocol = load_protocol(data.document)
-        except TrailError:
-            # Sealed, but no protocol this engine can read: the version in force stays in force.
-            return Step()
-        if protocol.trial != event.envelope.trial:
-            return Step()  # and so it does when the protocol is another trial's
+            checked(data.document, event.envelope.trial)
+        except TrailError as error:
+            # Sealed, but no protocol of this trial that this engine can read: the version in force stays in force.
+            # In older formats nothing was said of it, and a replay of such a log says nothing either.
+            if event.entry.header.format <= 3:
+                return Step()
+            return Step(decisions=[unusable_version(adopted_rules(trial), event, str(error))])
         adopted = trial.model_copy(update={"document": data.document, "digest": data.digest})
-        return self._reconsider(state, adopted, event, self._rules(adopted))
+        return self._reconsider(state, adopted, event)
 
-    def _time_passed(self, state: Mapping[str, BaseModel], trial: Trial, event: SealedEvent) -> Step:
-        passed = trial.model_copy(update={"sealed_at": event.entry.header.sealed_at})
-        return self._reconsider(state, passed, event, self._rules(trial), by_time=True)
+    def _amend(self, trial: Trial, event: SealedEvent, data: ProtocolAmended) -> Step:
+        """A version is known from now on, and nobody is judged by it before it is activated somewhere."""
+        try:
+            versions = trial.versions.amended(event, trial.document)
+        except TrailError as error:
+            return Step(decisions=[unusable_version(adopted_rules(trial), event, str(error))])
+        known = trial.model_copy(update={"versions": versions})
+        return Step({_TRIAL: known, text_key(data.digest): VersionText(document=data.document)})
+
+    def _activate(
+        self, state: Mapping[str, BaseModel], trial: Trial, event: SealedEvent, data: ProtocolActivated
+    ) -> Step:
+        """A version is, or will be, in force at a site: its participants are judged by it from that day on."""
+        try:
+            versions = trial.versions.activated(event, trial.digest)
+        except TrailError as error:
+            return Step(decisions=[unusable_version(adopted_rules(trial), event, str(error))])
+        known = trial.model_copy(update={"versions": versions})
+        return self._reconsider(state, known, event, site=data.site)
 
     def _reconsider(
         self,
         state: Mapping[str, BaseModel],
         trial: Trial,
         event: SealedEvent,
-        rules: Rules,
         *,
+        site: str | None = None,
         by_time: bool = False,
     ) -> Step:
-        """Judge everybody again whom an amendment or time can still concern, in order of their codes."""
+        """Judge everybody again, or at one site, whom an amendment or time can still concern, in order of codes."""
         documents: dict[str, BaseModel] = {_TRIAL: trial}
         decisions: list[DecisionDraft] = []
         now = event.entry.header.sealed_at
@@ -88,10 +118,16 @@ class ScreeningDecider:
             participant = state[key]
             if not isinstance(participant, Participant):
                 continue
+            if site is not None and participant.source.partition("/")[2] != site:
+                continue
+            rules = rules_for(state, trial, participant, now)
+            if rules is None:
+                continue
             if not (time_matters(participant, rules, now) if by_time else _amendable(participant)):
                 continue
             assessed = assess_participant(participant, rules, now)
-            changed, made = _judge(participant, assessed, rules, event, by_time=by_time)
+            same = not trial.versions.at(participant.source) or _decided_by(participant, trial) == rules.digest
+            changed, made = _judge(participant, assessed, rules, event, by_time=by_time and same)
             if made:
                 documents[key] = changed
                 decisions += made
@@ -107,8 +143,14 @@ class ScreeningDecider:
     def _about_participant(
         self, state: Mapping[str, BaseModel], trial: Trial, event: SealedEvent, code: ParticipantId
     ) -> Step:
-        key, participant = _participant(state, event, code)
-        rules = self._rules(trial)
+        key, before = _participant(state, event, code)
+        now = event.entry.header.sealed_at
+        said = event.type in EVIDENCE_TYPES or event.type == "screening.retracted"
+        participant = before.with_record(event) if said else before
+        asking = event.type == "screening.enrolment_requested"
+        rules = rules_for(state, trial, participant, now, enrolling=asking)
+        if rules is None:
+            return self._remember(state, event, code)
         decisions: list[DecisionDraft] = []
         documents: dict[str, BaseModel] = {}
         match event.data:
@@ -116,11 +158,17 @@ class ScreeningDecider:
                 participant = _sealed(participant, own, event)
             case RecordSigned() as signature if signature.meaning == "eligibility":
                 participant, decisions = _signed(participant, signature, rules, event)
-            case _ if event.type == "screening.enrolment_requested":
-                participant, documents[_TRIAL], draft = enrol(participant, trial, rules, event)
+            case _ if asking:
+                owed = owed_consent(participant, trial, rules, local_day(now, rules.protocol.zone(before.source)))
+                told = "" if owed is None else owed.told(before.source)
+                participant, documents[_TRIAL], draft = enrol(participant, trial, rules, event, told)
                 decisions = [draft]
-            case data if event.type in EVIDENCE_TYPES or event.type == "screening.retracted":
-                participant, decisions = _new_evidence(participant, data, rules, event)
+            case data if said:
+                participant, decisions = _new_evidence(before, participant, data, rules, event)
+                owed = owed_at_infusion(participant, trial, rules, data) if isinstance(data, Infused) else None
+                if owed is not None:
+                    text = f"infused without consenting again: {owed.told(before.source)}"
+                    decisions = [*decisions, deviation(before, rules, event, "infused_without_reconsent", text)]
             case _:
                 return Step()
         documents[key] = participant
@@ -143,10 +191,14 @@ def _amendable(participant: Participant) -> bool:
     return not participant.closed() and next(participant.infusions(), None) is None
 
 
+def _decided_by(participant: Participant, trial: Trial) -> str:
+    """The digest of the version by which a participant was decided last."""
+    return (participant.decision.digest if participant.decision is not None else "") or trial.digest
+
+
 def _new_evidence(
-    before: Participant, data: Data, rules: Rules, event: SealedEvent
+    before: Participant, participant: Participant, data: Data, rules: Rules, event: SealedEvent
 ) -> tuple[Participant, list[DecisionDraft]]:
-    participant = before.with_record(event)
     decisions: list[DecisionDraft] = []
     if isinstance(data, Retracted):
         participant = participant.without_signature(data.corrects)
@@ -200,6 +252,7 @@ def _judge(
         failed=tuple(assessed.content.failed),
         fingerprint=assessed.fingerprint,
         verdicts=assessed.verdicts,
+        digest=rules.digest,
     )
     participant = participant.model_copy(update={"decision": decision, "signature": None})
     return participant, [DecisionDraft("screening.decided", ParticipantId(participant.code), data)]

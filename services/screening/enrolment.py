@@ -5,12 +5,13 @@ from services.screening.participant import CLOSINGS, Participant
 from shared.decider import DecisionDraft, SealedEvent
 from shared.events.decisions import Cited, DeviationRaised, Enrolled, EnrolmentRefused
 from shared.events.screening import EnrolmentRequested, Infused
+from shared.protocol.versions import Versions
 from shared.records import Document
 from shared.words import ParticipantId
 
 
 class Trial(Document):
-    """What is known of the trial as a whole: its protocol as adopted, the places taken, the time.
+    """What is known of the trial as a whole: its protocol as adopted and amended, the places taken, the time.
 
     ``up_to`` is how many participants may be enrolled at each dose level in all, as the safety service last
     decided; None where it has never said. ``at_level`` is how many were.
@@ -23,6 +24,7 @@ class Trial(Document):
     up_to: dict[str, int] | None = None
     held: bool = False
     at_level: dict[str, int] = {}
+    versions: Versions = Versions()
 
 
 def citation(event: SealedEvent) -> Cited:
@@ -31,13 +33,14 @@ def citation(event: SealedEvent) -> Cited:
 
 
 def enrol(
-    participant: Participant, trial: Trial, rules: Rules, event: SealedEvent
+    participant: Participant, trial: Trial, rules: Rules, event: SealedEvent, owed: str
 ) -> tuple[Participant, Trial, DecisionDraft]:
-    """Give the participant a place, or say every reason why not."""
+    """Give the participant a place, or say every reason why not; ``owed``: a consent that has to be given first."""
     request = event.data
     assert isinstance(request, EnrolmentRequested)
     assessed = assess_for_enrolment(participant, rules, event.entry.header.sealed_at)
     reasons = _obstacles(participant, trial, rules, request, assessed)
+    reasons += [owed] if owed else []
     evidence = _contradicted(participant, event)
     if participant.signature is not None:
         evidence.append(Cited(index=participant.signature.entry, leaf=participant.signature.leaf))
@@ -128,6 +131,22 @@ def deviation(participant: Participant, rules: Rules, event: SealedEvent, rule: 
         evidence=_contradicted(participant, event),
     )
     return DecisionDraft("screening.deviation_raised", ParticipantId(participant.code), data)
+
+
+def unusable_version(rules: Rules | None, event: SealedEvent, why: str) -> DecisionDraft:
+    """A version of the protocol was sealed or activated by which nobody can be judged: what was in force stays."""
+    # The reason quotes the document, and what stands there must not decide whether a decision can be written.
+    shown = "".join(one if one.isprintable() else " " for one in why[:500])
+    data = DeviationRaised(
+        cause=citation(event),
+        engine=ENGINE,
+        protocol="none" if rules is None else rules.protocol.version,
+        protocol_digest="0" * 64 if rules is None else rules.digest,
+        rule="protocol_version_unusable",
+        text=f"{shown}; what was in force stays in force",
+        evidence=[citation(event)],
+    )
+    return DecisionDraft("screening.deviation_raised", None, data)
 
 
 def _contradicted(participant: Participant, event: SealedEvent) -> list[Cited]:

@@ -50,6 +50,7 @@ class LastDecision(Document):
     verdicts: dict[str, str]
     entry: int | None = None
     leaf: str | None = None
+    digest: str = ""  # of the protocol version; of what was decided before there were several, the only one
 
 
 class Signature(Document):
@@ -61,7 +62,11 @@ class Signature(Document):
 
 
 class Participant(Document):
-    """Everything the screening service knows about one participant."""
+    """Everything the screening service knows about one participant.
+
+    ``settled`` is the entry by which the infusion became known that is live, else the closing; of what was stored
+    before there were amendments, it is not known and earlier than any of them.
+    """
 
     code: str
     source: str
@@ -71,6 +76,7 @@ class Participant(Document):
     place: int | None = None
     request: str | None = None  # the id of the enrolment request that gave the place
     dose_level: str | None = None
+    settled: int | None = None
 
     def with_record(self, event: SealedEvent) -> "Participant":
         """The participant after one more statement; a correction takes the corrected record's place."""
@@ -80,7 +86,19 @@ class Participant(Document):
             kept = tuple(record for record in kept if record.event_id != gone)
         if event.type in EVIDENCE_TYPES:
             kept += (StoredRecord.of(event),)
-        return self.model_copy(update={"records": kept})
+        after = self.model_copy(update={"records": kept})
+        if after._ended() and after._ended() != self._ended():
+            return after.model_copy(update={"settled": event.entry.index})
+        return after
+
+    def settled_before(self, index: int) -> bool:
+        """Whether the participant was infused, or else closed, before an entry."""
+        return bool(self._ended()) and (self.settled or 0) < index
+
+    def _ended(self) -> str:
+        """What makes it matter no more that the protocol changes: an infusion, else a closing; empty: nothing."""
+        infused = next(self.infusions(), None) is not None
+        return "infused" if infused else "closed" if self.closed() else ""
 
     def live(self) -> list[Record]:
         """The live records, typed."""

@@ -122,7 +122,7 @@ CATALOGUE: Final[Mapping[str, EventType]] = dict(
         _row("screening.decided", decisions.Decided),
         _row("screening.enrolled", decisions.Enrolled),
         _row("screening.enrolment_refused", decisions.EnrolmentRefused),
-        _row("screening.deviation_raised", decisions.DeviationRaised),
+        _row("screening.deviation_raised", decisions.DeviationRaised, or_trial_since=4),
         _row("treatment.arm_assigned", safety.ArmAssigned, since=3),
         _row("treatment.exposed", safety.Exposed, since=3),
         _row("safety.event_reported", safety.EventReported, since=3),

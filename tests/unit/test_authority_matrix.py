@@ -93,10 +93,10 @@ BY_HAND: dict[str, dict[str, Any]] = {
     "log.intake_lost": {"first_missing": 1, "last_missing": 2},
     "protocol.activated": {
         "site": "701",
-        "effective": "2026-03-10",
+        "effective": "2027-03-10",
         "committee": "Ethics committee",
         "reference": "EC-1",
-        "approved": "2026-03-01",
+        "approved": "2027-03-01",
     },
     "identity.trained": {"user": "apprentice", "task": "consent", "course": "GCP", "on": "2026-03-01"},
     "identity.delegated": {"user": "helper", "task": "consent", "site": "701", "starts": "2027-03-04T00:00:00Z"},
@@ -320,6 +320,7 @@ def event(world: World, type_: str, by: str) -> tuple[dict[str, Any], str | None
             data = {"document": text, "digest": protocol_digest(text), "reconsent": False, "summary": "a comment"}
             data["replaces"] = examples()["protocol.adopted"]["digest"]
         case "protocol.adopted":
+            world.register.protocols.clear()  # a log that still waits for its protocol
             text = examples()["protocol.adopted"]["document"] + "\n# another\n"
             data = {"document": text, "digest": protocol_digest(text)}
         case "protocol.activated":

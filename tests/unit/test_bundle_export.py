@@ -148,7 +148,7 @@ def test_a_participants_bundle_holds_every_entry_about_them(
 def test_who_is_not_concerned_is_not_named(sealed: Case, tmp_path: Path) -> None:
     export(tmp_path / "bundle.zip", sealed.evidence, site="702")
     identities = json.loads(unpacked(tmp_path / "bundle.zip")["identities.json"])
-    assert {one["source"] for one in identities} == {"admin/root", "service/audit", "site/702"}
+    assert {one["source"] for one in identities} == {"admin/root", "service/audit", "sponsor/office", "site/702"}
 
 
 def test_identities_say_who_held_which_key_from_where_to_where(sealed: Case, tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_identities_say_who_held_which_key_from_where_to_where(sealed: Case, tmp
 
 
 @pytest.mark.part11("11.10(k)(2)")
-def test_every_adopted_protocol_is_there_to_read(sealed: Case, tmp_path: Path) -> None:
+def test_every_sealed_version_of_the_protocol_is_there_to_read(sealed: Case, tmp_path: Path) -> None:
     files = unpacked(sealed.bundle(tmp_path / "bundle.zip", "participant"))
     assert sorted(name for name in files if name.startswith("protocols/")) == [
         "protocols/1.0.yaml",
-        "protocols/entry-7.yaml",
+        "protocols/entry-8.yaml",
     ]
 
 

@@ -17,6 +17,7 @@ from shared.envelope import read_envelope
 from shared.events.decisions import CriterionVerdict, Decided, DeviationRaised, Enrolled, EnrolmentRefused
 from shared.moments import stamp
 from shared.protocol.model import protocol_digest
+from tests.amending import put_in_force
 from tests.site import PERSON, PLAN, SIGNER, Site
 from tests.study import DOCUMENT, ZONE, ago, eligible, listed, sealed, value
 
@@ -265,7 +266,7 @@ def test_the_record_that_fixes_the_day_is_evidence(site: Site) -> None:
 def test_a_protocol_of_another_trial_changes_nothing(site: Site) -> None:
     site.screen()
     other = DOCUMENT.replace("trial: NCT06027853", "trial: NCT00000000").replace("at_most: 1,", "at_most: 0,")
-    assert len(events(site.adopt(other))) == 1
+    assert deviations(put_in_force(site, other, "2026-03-02")) == ["protocol_version_unusable"] * 2
     assert rules_of(site.machine).digest == protocol_digest(DOCUMENT)
 
 
@@ -288,7 +289,7 @@ STRICTER = DOCUMENT.replace('version: "1.0"', 'version: "1.1"').replace(
 
 def test_an_amendment_judges_again_who_is_neither_infused_nor_closed(site: Site) -> None:
     site.screen()
-    assert decided(site.adopt(STRICTER)).failed == ["I4"]
+    assert decided(put_in_force(site, STRICTER, "2026-03-02")).failed == ["I4"]
 
 
 @pytest.mark.parametrize("end", ["infused", "closed"])
@@ -298,7 +299,10 @@ def test_an_amendment_does_not_judge_again_who_is_infused_or_closed(site: Site, 
         site.infuse()
     else:
         site.say("screening.screen_failed", {"on": "2026-03-02"})
-    assert len(events(site.adopt(STRICTER))) == 1
+    made = events(put_in_force(site, STRICTER, "2026-03-05"))
+    assert not [event for event in made if isinstance(event.data, Decided)]
+    assert site.person.decision is not None
+    assert site.person.decision.digest == protocol_digest(DOCUMENT)
 
 
 def test_a_decision_left_out_of_the_log_is_a_difference_and_one_still_due_is_not(site: Site) -> None:

@@ -113,7 +113,7 @@ class _Writing:
             if done % WIDTH == 0:
                 progress(done)
             self._ledger.take(verify.read_entry(entry.raw, entry.index), signed=entry.admitted)
-            if entry.admitted and entry.header.subject.endswith(".protocol.adopted"):
+            if entry.admitted and entry.header.subject.endswith((".protocol.adopted", ".protocol.amended")):
                 self._documents[entry.index] = read_envelope(entry.body).data["document"]
             if entry.admitted and entry.header.subject.endswith(".privacy.erased"):
                 erased = read_envelope(entry.body)

@@ -68,7 +68,7 @@ What is in it
   consistency/OLD-NEW                proof that the log of OLD entries grew into the log of NEW
   timestamps/SIZE.AUTHORITY.tsr      RFC 3161 tokens over the text SIZE.txt; AUTHORITY.pem: the roots
   identities.json                    who holds which key, granted and revoked by which entry
-  protocols/VERSION.yaml             the trial's protocol, in each version that was adopted
+  protocols/VERSION.yaml             the trial's protocol, in each version that was sealed
 
 An entry is a line of JSON by the notary, a line feed, and the event exactly as it arrived. The Trail-Signature in
 that line is Ed25519 over the event, in DSSE v1 encoding with the type application/cloudevents+json.

@@ -559,7 +559,7 @@ class Ledger:
         elif kind == "trialtrail.log.gap_detected.v1":
             signed_by("log")
             self.gaps.setdefault(data["source"], []).append((int(data["first_missing"]), int(data["last_missing"])))
-        elif kind == "trialtrail.protocol.adopted.v1":
+        elif kind in ("trialtrail.protocol.adopted.v1", "trialtrail.protocol.amended.v1"):
             self.documents[hashlib.sha256(data["document"].encode()).hexdigest()] = index
 
     def log_key(self, size: int) -> bytes:

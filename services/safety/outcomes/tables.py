@@ -15,6 +15,7 @@ from services.safety.outcomes.limiting import Limiting, limiting
 from services.safety.outcomes.notes import Counted, Note, notes
 from services.safety.participant import Participant
 from services.safety.trial import Rules, Trial, in_force
+from services.safety.versions import rules_for
 from shared.events.safety import ArmAssigned, EventReported
 from shared.protocol.safety import Emergence
 
@@ -51,9 +52,10 @@ def outcomes(state: Mapping[str, BaseModel]) -> Outcomes:
     rules = in_force(trial)
     known = {one.code: one for _, one in sorted(state.items()) if isinstance(one, Participant)}
     arms = _arms(trial, known, rules)
-    counted = list(_counted(known, arms, rules))
+    theirs = {code: rules_for(state, trial, one) or rules for code, one in known.items()}
+    counted = list(_counted(known, arms, theirs))
     events = tuple(one.event for one in counted)
-    curves = tuple(_curves(known, arms, rules))
+    curves = tuple(_curves(known, arms, theirs))
     return Outcomes(
         trial=rules.protocol.trial,
         protocol=rules.protocol.version,
@@ -97,8 +99,12 @@ def _assigned(trial: Trial, participant: Participant) -> set[int]:
     return {assigned[-1]} if assigned else set() if enrolled is None else {enrolled}
 
 
-def _counted(known: Mapping[str, Participant], arms: Sequence[Arm], rules: Rules) -> Iterator[Counted]:
+def _counted(
+    known: Mapping[str, Participant], arms: Sequence[Arm], theirs: Mapping[str, Rules]
+) -> Iterator[Counted]:
+    """Every event, each participant's by the version of the protocol at their first exposure."""
     for arm, participant in _exposed(known, arms):
+        rules = theirs[participant.code]
         zone = rules.protocol.zone(participant.source)
         exposure = participant.exposure(zone)
         for event in participant.events(zone):
@@ -123,8 +129,9 @@ def _counted(known: Mapping[str, Participant], arms: Sequence[Arm], rules: Rules
             yield Counted(counted, classified)
 
 
-def _curves(known: Mapping[str, Participant], arms: Sequence[Arm], rules: Rules) -> Iterator[Curve]:
+def _curves(known: Mapping[str, Participant], arms: Sequence[Arm], theirs: Mapping[str, Rules]) -> Iterator[Curve]:
     for arm, participant in _exposed(known, arms):
+        rules = theirs[participant.code]
         found = curve(participant, arm, rules, rules.protocol.zone(participant.source))
         if found is not None:
             yield found
