@@ -89,7 +89,7 @@ def over(scene: Scene, index: int) -> list[Signature]:
     return scene.book().on(index)
 
 
-@pytest.mark.part11("11.50(a)(1)", "11.50(a)(3)", "11.200(a)(1)", "11.200(a)(1)(ii)")
+@pytest.mark.part11("11.50(a)(1)", "11.50(a)(2)", "11.50(a)(3)", "11.200(a)(1)", "11.200(a)(1)(ii)")
 def test_what_waits_is_shown_in_words_signed_with_both_components_and_signed_anew_when_it_changed(
     scene: Scene,
 ) -> None:
@@ -105,6 +105,7 @@ def test_what_waits_is_shown_in_words_signed_with_both_components_and_signed_ane
     assert f"signed by {NAME} ({USER}), investigator, meaning eligibility" in screen
     (one,) = over(scene, index)
     assert (one.name, one.user, one.role, one.status) == (NAME, USER, "investigator", "valid")
+    assert f"signed at {one.signed_at}, sealed at {one.sealed_at} (entry {one.index})" in " ".join(screen.split())
 
     # The signature is what enrolment needs.
     scene.say("screening.enrolment_requested", {"dose_level": "DL1"})
@@ -154,3 +155,16 @@ def test_a_script_gives_the_passphrase_in_a_file_and_without_one_is_told_what_to
     assert code == 0, told
     assert [(row["meaning"], row["records"], row["status"]) for row in told] == [("grade", [int(index)], "valid")]
     assert scene.trail("verify")[1]["good"]
+
+
+@pytest.mark.part11("11.200(a)(1)(i)")
+def test_in_one_session_the_first_signing_takes_both_components_and_each_later_one_the_passphrase(
+    scene: Scene,
+) -> None:
+    said = {"ae": "7", "term": "Fatigue", "onset": "2026-03-02", "grade": 1, "causality": "possible", "serious": []}
+    index = scene.say("safety.event_reported", said)[0]["index"]
+    yes, again = ("Sign this?", "yes"), ("Passphrase:", PHRASE)
+    code, screen = scene.sign(answers=[yes, *BOTH, yes, again, ("Sign this?", "quit")])
+    assert code == 0, screen
+    assert (screen.count("User id:"), screen.count("Passphrase:")) == (1, 2)
+    assert index <= max(each.index for each in scene.book().signatures.values())

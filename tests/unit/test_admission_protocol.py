@@ -101,7 +101,7 @@ def test_a_second_adoption_cannot_pass_the_signatures_by(office: Sponsor, by: st
     assert office.verify().good
 
 
-@pytest.mark.part11("11.10(g)")
+@pytest.mark.part11("11.10(g)", "E6(R3) 4.3.5")
 def test_a_version_is_activated_only_once_two_persons_have_signed_it(office: Sponsor) -> None:
     version = office.amend(SECOND)
     refused(office.activate(SECOND, "2026-03-10"), "is signed by 0 of 2 persons: `trail sign` first")

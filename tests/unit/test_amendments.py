@@ -61,7 +61,7 @@ def at(site: Site, moment: str) -> list[Entry]:
     return since(site, before)
 
 
-@pytest.mark.part11("11.10(k)(2)")
+@pytest.mark.part11("11.10(k)(2)", "E6(R3) 4.3.5")
 def test_nobody_is_judged_by_a_version_that_is_not_activated(site: Site) -> None:
     site.screen()
     with_people(site)

@@ -9,6 +9,7 @@ from services.audit.register import Erasure
 from services.cli.show import entry_as_json
 from services.console.bundle.pages import Cover, record
 from services.console.private import Reader, destroyed_keys
+from services.console.signatures import signed
 from services.console.words import in_words
 from shared.decider import SealedEvent, read_event
 from shared.private_text import RANDOM_BYTES, PrivacyKey, encrypt
@@ -85,7 +86,7 @@ def test_the_record_in_a_bundle_never_holds_a_private_text(office: Office) -> No
     event = withdrawn(office, sealed())
     cover = Cover(TRIAL, "all", "checkpoint", "key", [], [])
     for destroyed, shown in (({}, b"(private; no key here)"), (ERASED, b"(erased by entry 77)")):
-        page = b"".join(record(cover, [event.entry], {}, destroyed))
+        page = b"".join(record(cover, [event.entry], {}, destroyed, signed([event.entry])))
         assert shown in page
         assert b"Rose Street" not in page
     assert sealed() in entry_as_json(event.entry)["body"], "the exact bytes are the evidence"
