@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.cli import show
+from services.console.private import Reader
 from services.console.replay import check, rules_of, what_if
 from services.screening.decide import ScreeningDecider
 from services.screening.eligibility import _shortened, assess_participant
@@ -340,17 +341,17 @@ def test_a_participant_is_told_as_decided_and_as_it_stands_now(
 ) -> None:
     site.screen()
     site.sign()
-    show.tell_participant(site.machine, site.log(), PERSON)
+    show.tell_participant(site.machine, site.log(), PERSON, Reader())
     assert "As it stands" not in capsys.readouterr().out
     # Undetermined for another reason every day: only the first of them is sealed.
     site.pass_time(20)
     site.pass_time(20)
-    told = show.participant_as_json(site.machine, [], PERSON)
+    told = show.participant_as_json(site.machine, [], PERSON, Reader())
     decision = site.person.decision
     assert decision is not None
     assert (told["decision"]["judged_on"], told["now"]["judged_on"]) == (decision.judged_on, "2026-04-11")
     assert "criteria" not in told
-    show.tell_participant(site.machine, site.log(), PERSON)
+    show.tell_participant(site.machine, site.log(), PERSON, Reader())
     out = capsys.readouterr().out
     assert f"decision: entry {decision.entry}, judged on {decision.judged_on} (planned passed), not signed" in out
     assert "As it stands at 2026-04-11T" in out
