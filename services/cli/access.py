@@ -14,7 +14,7 @@ from services.audit.register import Register
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.output import complain, say
-from services.cli.persons import person_key
+from services.cli.persons import identity_of, person_key, register_of
 from shared.attempts import AccessError, Attempts
 from shared.drafts import Draft
 from shared.events import Role
@@ -134,6 +134,18 @@ class Access:
                 found.append((rank, identity, signer))
         best = min(found, key=lambda one: (one[0], one[1].source), default=None)
         return None if best is None else best[1:]
+
+
+def opened(home: Installation, user: str, passphrase_file: Path | None, broker: str) -> tuple[SourceId, Signer]:
+    """A person's source and opened key, for one use.
+
+    Raises TrailError when nobody has this user id, AccessError when the key stays shut.
+    """
+    register = register_of(home)
+    me = identity_of(register, user)
+    access = Access(home, broker, register, me, passphrase_file)
+    access.check()
+    return me.source, access.open()
 
 
 def deliver(home: Installation, broker: str, source: SourceId, patience: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from services.cli import broker_commands, identity_commands, protocols, review_commands
-from services.cli.options import DEFAULT, AsOf, Broker, Data, Json
+from services.cli.options import DEFAULT, AsOf, Broker, Data, Json, PassphraseFile
 from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
 
@@ -105,12 +105,14 @@ def submit(
     data: Data = DEFAULT,
     broker: Broker = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for every receipt.")] = False,
+    by: Annotated[str | None, typer.Option("--by", help="Your user id, for what is of your own source.")] = None,
+    passphrase_file: PassphraseFile = None,
     json_: Json = False,
 ) -> None:
-    """Post events as a site does: through the outbox, drafts in, receipts out."""
+    """Post events as a site or a person does: through the outbox, drafts in, receipts out."""
     from services.cli.running import submit_file
 
-    raise typer.Exit(submit_file(data, file, broker, wait=wait, json_=json_))
+    raise typer.Exit(submit_file(data, file, broker, by, passphrase_file, wait=wait, json_=json_))
 
 
 @app.command()

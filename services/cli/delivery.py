@@ -35,10 +35,14 @@ def holder_of(source: SourceId, role: Role) -> str:
 
 @dataclass(slots=True)
 class Post:
-    """The outboxes of one data directory, open."""
+    """The outboxes of one data directory, open.
+
+    ``person`` speaks for a source of their own, with a key that a passphrase has opened.
+    """
 
     home: Installation
     outboxes: dict[SourceId, Outbox] = field(default_factory=dict)
+    person: tuple[SourceId, Signer] | None = None
     _keys: dict[str, Signer] = field(default_factory=dict)
 
     def outbox(self, source: SourceId) -> Outbox:
@@ -49,6 +53,8 @@ class Post:
 
     def key(self, source: SourceId, role: Role) -> Signer:
         """A source's key for a role, read once."""
+        if self.person is not None and self.person[0] == source:
+            return self.person[1]
         name = self.home.key_name(source, role)
         if name not in self._keys:
             self._keys[name] = self.home.key(name)
@@ -62,6 +68,8 @@ class Post:
         grants = []
         for source, role in sorted({(draft.source, draft.signing_role) for draft in drafts}):
             source_id = SourceId(source)
+            if self.person is not None and self.person[0] == source_id:
+                continue
             if not self.home.has_key(source_id, role):
                 holder = holder_of(source_id, role)
                 if role == "investigator":

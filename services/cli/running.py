@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from services.audit.log import Log
 from services.cli import checking, show
+from services.cli.access import opened
 from services.cli.broker_access import write_configuration
 from services.cli.delivery import Post, line
 from services.cli.demo import Player
@@ -90,11 +91,22 @@ def run_demo(directory: Path, seed: int) -> int:
     return max(verified, replayed)
 
 
-def submit_file(directory: Path, file: Path, broker: str | None = None, *, wait: bool, json_: bool) -> int:
-    """Put a file of drafts into the outboxes and deliver them."""
+def submit_file(
+    directory: Path,
+    file: Path,
+    broker: str | None = None,
+    by: str | None = None,
+    passphrase_file: Path | None = None,
+    *,
+    wait: bool,
+    json_: bool,
+) -> int:
+    """Put a file of drafts into the outboxes and deliver them; what is of the source of ``by`` with that key."""
     home = Installation.open(directory)
     drafts = _read_drafts(file, home)
     post = Post(home)
+    if by is not None:
+        post.person = opened(home, by, passphrase_file, broker or broker_url(home.directory))
     grants = post.missing_grants(drafts)
     post.put(grants)
     kept = post.put(drafts)

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from services.cli.access import Access
+from services.cli.access import opened
 from services.cli.delivery import Post, line
 from services.cli.installation import Installation
 from services.cli.output import complain, say
-from services.cli.persons import identity_of, register_of
 from services.cli.stack import broker_url
 from shared.drafts import Draft
 from shared.identities import ROOT_SOURCE
@@ -64,11 +63,7 @@ class Speaker:
     def _signer(self, home: Installation, system: SourceId) -> tuple[SourceId, Signer]:
         if self.by is None:
             return system, home.key(home.key_name(system, "root" if system == ROOT_SOURCE else "site_system"))
-        register = register_of(home)
-        me = identity_of(register, self.by)
-        access = Access(home, self.broker or broker_url(home.directory), register, me, self.passphrase_file)
-        access.check()
-        return me.source, access.open()
+        return opened(home, self.by, self.passphrase_file, self.broker or broker_url(home.directory))
 
 
 async def _sealed(home: Installation, url: str, source: SourceId, numbers: list[int]) -> Outcome:

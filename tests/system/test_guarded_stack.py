@@ -29,6 +29,8 @@ from shared.words import SourceId
 from tests import node
 from tests.scenario import SITE, Local, drafts_of, wait_for_decisions, write_drafts
 
+pytestmark = pytest.mark.slow  # each stands up a whole system, and signs or posts through it
+
 OTHER = SourceId("site/702")
 
 

@@ -73,6 +73,15 @@ def test_a_person_is_granted_opens_the_key_is_locked_out_and_comes_back(home: In
     assert answer.returncode == 1
     assert "refused: wang.f is not trained for safety" in answer.stderr
 
+    known = {"source": "site/701", "type": "screening.registered", "subject": "701-001"}
+    seen = {"source": "site/wang-f", "type": "screening.observed", "subject": "701-001"}
+    weight = {"item": "weight", "value": 70, "unit": "kg", "collected": "2026-03-03"}
+    posts = [known | {"data": {"sex": "female", "birth_date": "1961"}}, seen | {"data": weight}]
+    drafts = tmp_path / "weighed.ndjson"
+    drafts.write_text("".join(json.dumps(one | {"time": "2026-03-04T09:00:00Z"}) + "\n" for one in posts))
+    answer = trail("submit", drafts, "--wait", "--by", "wang.f", "--passphrase-file", phrase, *data)
+    assert (answer.returncode, "2 admitted" in answer.stdout) == (0, True), answer.stderr
+
     for left in (4, 3, 2, 1):
         answer = trail("identity", "delegate", "wang.f", *task, *by, wrong, *data)
         assert answer.returncode == 2
