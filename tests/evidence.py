@@ -23,8 +23,9 @@ from shared.checkpoint import cosign
 from shared.entry import Arrival
 from shared.note import COSIGNATURE, NoteKey, split_note
 from shared.policy import Group, Policy, Witness
-from shared.signing import Keyring
+from shared.signing import Keyring, SigningKey
 from tests.notary import (
+    INVESTIGATOR,
     LOG,
     LOG_KEY,
     OBSERVED,
@@ -132,9 +133,14 @@ def _trouble(office: Office, writer: Writer) -> None:
     assert [entry.admitted for entry in office.seal(later).entries] == [True, True]
     late = office.seal([writer.observed(sequence=number + 1)]).entries  # one comes late, two never do
     assert late[0].admitted
+
+    def registered(key: SigningKey, sequence: int) -> Arrival:
+        payload = office.event("screening.registered", REGISTERED, key=key, subject="701-900", sequence=sequence)
+        return office.arrival(payload, key)
+
     refusals = [
         writer.observed(sequence=number + 1),  # equivocation
-        writer.observed(OTHER_SITE, source="site/701", sequence=number + 4),  # another site's key
+        registered(INVESTIGATOR, number + 4),  # not an investigator's event
         writer.observed(
             subject="999-001", sequence=number + 4
         ),  # a person nobody knows: refused, and the number is used up

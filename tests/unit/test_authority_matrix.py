@@ -50,6 +50,7 @@ TABLE = {
     "identity.trained": "root administrator sponsor investigator",
     "identity.delegated identity.delegation_ended": "investigator",
     "identity.access_failed": "site_system sponsor administrator root",
+    "broker.configured": "root administrator",
     "screening.registered": "site_system",  # a coordinator may, through the site's own source; see below
     "screening.consented screening.withdrawn screening.started screening.observed screening.attested "
     "screening.history_listed screening.condition_recorded screening.infusion_planned screening.completed "
@@ -110,6 +111,7 @@ BY_HAND: dict[str, dict[str, Any]] = {
     "review.query_closed": {"query": "Q1", "text": "answered"},
     "privacy.erasure_ordered": {"why": "asked for"},
     "privacy.erased": {"key": "k1"},
+    "broker.configured": {"as_of": 3, "digest": "0" * 64, "notary": "U" + "A" * 55, "root": "U" + "B" * 55},
 }
 
 
