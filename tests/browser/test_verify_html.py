@@ -158,7 +158,7 @@ def test_it_refuses_what_verify_py_refuses_in_the_same_words(
     ("kind", "left_out", "told"),
     [
         ("range", "50", "entry 50 is missing"),
-        ("site", "21", "is neither here nor in a gap"),
+        ("site", "22", "is neither here nor in a gap"),
         ("participant", "0", "entry 0, which names the log's keys, is not here"),
     ],
 )
