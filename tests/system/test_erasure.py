@@ -29,11 +29,9 @@ TIME = "2026-03-04T09:00:00+08:00"
 # Where a run of the command is killed: by its own hand, as no handler can notice (SIGKILL).
 KILLED = {
     "ordered": "from services.cli.delivery import Line as at; name = 'deliver'; only = 'site/701'",
-    "condemned": "from shared.privacy_keys import PrivacyKeys as at; name = 'destroy'; only = ''",
     "overwritten": "from pathlib import Path as at; name = 'unlink'; only = '.key'",
     "destroyed": "from services.cli.erasing import _Work as at; name = 'saying_so'; only = ''",
     "posted": "from services.cli.delivery import Line as at; name = 'deliver'; only = 'site/701'",
-    "sealed": "import services.cli.erasing as at; name = '_tell_done'; only = ''",
 }
 _DYING = """
 import os, signal, sys
@@ -164,7 +162,7 @@ def test_an_erasure_killed_anywhere_is_finished_by_the_next_run_and_breaks_no_pr
     again = draft("screening.judged", people["posted"], **judged)
     (tmp_path / "again.ndjson").write_text(json.dumps(again) + "\n")
     assert "was erased by order of" in trail(home, "submit", tmp_path / "again.ndjson", code=2)
-    assert_all_holds(home, people["sealed"], tmp_path)
+    assert_all_holds(home, people["posted"], tmp_path)
     assert holding(home, TOLD) == holding(home, ALSO_TOLD) == []
 
 

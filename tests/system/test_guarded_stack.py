@@ -29,7 +29,10 @@ from shared.words import SourceId
 from tests import node
 from tests.scenario import SITE, Local, drafts_of, wait_for_decisions, write_drafts
 
-pytestmark = pytest.mark.slow  # each stands up a whole system, and signs or posts through it
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]  # a whole system each
 
 OTHER = SourceId("site/702")
 

@@ -54,6 +54,7 @@ def listed(home: Installation) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_person_is_granted_opens_the_key_is_locked_out_and_comes_back(home: Installation, tmp_path: Path) -> None:
     data, phrase, wrong = ["--data", home.directory], said(tmp_path, PHRASE), said(tmp_path, WRONG)
     for user, name, role in (("li.wei", "Li Wei", "investigator"), ("wang.f", "Wang Fang", "coordinator")):

@@ -22,6 +22,7 @@ def home(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.part11("11.10(f)", "11.10(k)(2)")
 def test_an_amendment_is_sealed_signed_by_two_and_activated_by_command(home: Installation, tmp_path: Path) -> None:
     data, phrase = ["--data", home.directory], said(tmp_path, PHRASE)

@@ -41,6 +41,7 @@ def trial(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.part11("11.10(k)(1)")
 def test_the_commands_of_the_readme_run_in_their_order(trial: Path) -> None:
     block, safety = (block for block in commands() if any(line.startswith("trail submit") for line in block))

@@ -26,6 +26,7 @@ def draft(type_: str, **data: object) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.part11("E6(R3) 4.2.3")
 def test_a_monitor_asks_a_site_answers_and_the_review_is_signed(home: Installation, tmp_path: Path) -> None:
     data, phrase = ["--data", home.directory], said(tmp_path, PHRASE)
