@@ -10,7 +10,7 @@ from shared.envelope import TYPE_PREFIX, read_envelope, read_json, write_envelop
 from shared.events import CATALOGUE, EventType, Role, check_dates, read_data, short_type
 from shared.events.identity import KINDS_OF_ROLE, SourceText
 from shared.free_text import free_texts, normal, value_at
-from shared.words import RefusedError
+from shared.words import RefusedError, source_kind
 
 
 class Draft(BaseModel):
@@ -49,7 +49,7 @@ class Draft(BaseModel):
         """The role whose key signs: the one asked for, else the first that may submit this type."""
         if self.role is not None:
             return self.role
-        kind = self.source.partition("/")[0]
+        kind = source_kind(self.source)
         usual: dict[str, Role] = {"site": "site_system", "sponsor": "sponsor", "admin": "root"}
         roles = self.event_type.roles
         preferred = usual.get(kind)

@@ -19,6 +19,10 @@ from shared.words import EvidenceError, LeafHash, LogIndex
 
 MAX_ENTRY_BYTES: Final = 65_535  # what a C2SP entry bundle's 16-bit length can hold
 FORMAT_VERSION: Final = 4
+SAFETY_SINCE: Final = 3
+"""The entry format that brought safety events and the dose committee."""
+PERSONS_SINCE: Final = 4
+"""The entry format from which persons have user ids; what was sealed before waits for no second signature."""
 NO_LEAF: Final = LeafHash(bytes(32))
 ADMITTED: Final = "admitted"
 REFUSED: Final = "refused"

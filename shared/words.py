@@ -18,6 +18,16 @@ ParticipantId = NewType("ParticipantId", str)
 """A participant's code in the trial; never a name."""
 
 
+def source_kind(source: str) -> str:
+    """What kind of source it is: ``site`` of ``site/701``."""
+    return source.partition("/")[0]
+
+
+def source_name(source: str) -> str:
+    """Its own name among those of its kind: ``701`` of ``site/701``."""
+    return source.partition("/")[2]
+
+
 class TrailError(Exception):
     """An error that a person meets: what was wrong, where, and what to do."""
 

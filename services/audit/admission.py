@@ -15,8 +15,8 @@ from services.audit.protocol_rules import check_adoption
 from services.audit.register import Counter, Register
 from services.audit.reviewing import check_asked_about
 from services.audit.rights import active_identity, check_delegation, check_role, check_scope, named_site, site_of
-from services.audit.signature_rules import check_recommendation, check_signature
-from shared.entry import FORMAT_VERSION, Arrival, Entry, digest_body, signature_bytes
+from services.audit.signature_rules import Records, check_recommendation, check_signature
+from shared.entry import FORMAT_VERSION, PERSONS_SINCE, SAFETY_SINCE, Arrival, Entry, digest_body, signature_bytes
 from shared.envelope import MAX_EVENT_BYTES, Envelope, is_token, read_envelope
 from shared.events import CATALOGUE, Data, EventType, SiteData, check_dates, read_data, short_type
 from shared.events.log import Opened, ProtocolAdopted, Ticked
@@ -25,7 +25,7 @@ from shared.events.screening import Registered, Retracted
 from shared.events.signatures import PersonSigned, RecordSigned, ReviewQueryRaised
 from shared.identities import ROOT_SOURCE, Identity, founders
 from shared.moments import stamp
-from shared.words import LogIndex, RefusedError, SourceId
+from shared.words import LogIndex, RefusedError, SourceId, source_name
 
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
@@ -35,7 +35,7 @@ SignatureCheck = Callable[[bytes, bytes, bytes], bool]
 """(public key, signature, payload) -> valid; injected, so that a batch can be checked on both cores."""
 
 
-class History(Protocol):
+class History(Records, Protocol):
     """What admission may ask about the log so far."""
 
     def admitted(self, source: SourceId, event_id: str) -> Entry | None:
@@ -43,12 +43,6 @@ class History(Protocol):
 
         An id is its source's own (CloudEvents 1.0): nobody can use up one that another source will need.
         """
-
-    def leaf(self, index: int) -> str | None:
-        """The leaf hash (hex) of an entry; None beyond the end."""
-
-    def at(self, index: int) -> Entry | None:
-        """An entry; None beyond the end."""
 
 
 class Reading(NamedTuple):
@@ -262,12 +256,12 @@ def _content(
         _check_participant(register, reading, envelope, event, data, identity, sealed_at)
     if isinstance(data, SiteData) and data.corrects is not None:
         _check_correction(reading, envelope, data, identity, history)
-    if isinstance(data, ProtocolAdopted) and reading.format > 3:
+    if isinstance(data, ProtocolAdopted) and reading.format >= PERSONS_SINCE:
         genesis = history.at(0)
         check_adoption(register, reading.format if genesis is None else genesis.header.format)
     if isinstance(data, RecordSigned):
         check_signature(register, envelope, data, identity, sealed_at, history)
-    if isinstance(data, CohortDecided) and reading.format > 3:
+    if isinstance(data, CohortDecided) and reading.format >= PERSONS_SINCE:
         check_recommendation(data, history)
     if isinstance(data, ReviewQueryRaised):
         check_asked_about(envelope, data, history)
@@ -300,20 +294,20 @@ def _check_participant(
     if isinstance(data, Registered) and data.corrects is None:
         if home is not None:
             raise RefusedError(f"participant {participant} was already registered, by {home}")
-        if reading.format > 3:
+        if reading.format >= PERSONS_SINCE:
             _check_registrar(identity)
     elif home is None:
         raise RefusedError(f"participant {participant} is not known: send screening.registered first")
-    elif identity.source.startswith("site/") and not identity.may_act_at(home.partition("/")[2]):
+    elif identity.source.startswith("site/") and not identity.may_act_at(source_name(home)):
         raise RefusedError(f"participant {participant} belongs to another site")
-    site = site_of(register, participant) or envelope.source.partition("/")[2]
+    site = site_of(register, participant) or source_name(envelope.source)
     check_scope(identity, site)
     check_delegation(register, identity, event, site, sealed_at, reading.format)
 
 
 def _check_registrar(identity: Identity) -> None:
     """A participant's site is the source that registers it, so that source must be a site's own."""
-    own = identity.source.partition("/")[2]
+    own = source_name(identity.source)
     if identity.sites is not None and own not in identity.sites:
         raise RefusedError(f"{identity.source} is a person's source: a participant is registered by the site's own")
 
@@ -331,7 +325,7 @@ def _check_correction(
     if isinstance(data, PersonSigned):
         raise RefusedError("data.corrects: a signature is not corrected: take it back, and sign again")
     if isinstance(data, Retracted):
-        if reading.format > 2 and issubclass(CATALOGUE[old.type].model, Retracted):
+        if reading.format >= SAFETY_SINCE and issubclass(CATALOGUE[old.type].model, Retracted):
             raise RefusedError("data.corrects: a retraction is not taken back: say again what it took back")
         if isinstance(data, SafetyRetracted) and not short_type(old.type).startswith("safety."):
             raise RefusedError(f"data.corrects: a {short_type(old.type)} is taken back by screening.retracted")

@@ -70,8 +70,7 @@ class Attesting:
             held.callback(self._checkpoints.close)
             self._client = held.enter_context(httpx.Client())
             self._cosignatures = Cosignatures(self._checkpoints.engine)
-            opened = self._log.register(trial).opened
-            simulated = opened is not None and opened.clock == "simulated"
+            simulated = self._log.register(trial).simulated_now is not None
             self._errands = {
                 "witnesses": self._witnesses(outsiders.policy),
                 "timestamps": None if simulated else self._timestamps(outsiders.timestamping),

@@ -287,12 +287,6 @@ class LogHistory:
                     return entry
         return None
 
-    def leaf(self, index: int) -> str | None:
-        """See History."""
-        with self._log.engine.connect() as connection:
-            raw = connection.execute(_ONE, {"idx": index}).scalar()
-        return None if raw is None else leaf_hash(raw).hex()
-
     def at(self, index: int) -> Entry | None:
         """See History."""
         with self._log.engine.connect() as connection:

@@ -101,7 +101,7 @@ class Notary:
     def tick_due(self) -> datetime | None:
         """When sealed time must next be stated; None while the log is empty or its clock is simulated."""
         opened, ticked = self._register.opened, self._register.ticked
-        if opened is None or ticked is None or opened.clock == "simulated":
+        if opened is None or ticked is None or self._register.simulated_now is not None:
             return None
         return ticked + timedelta(seconds=opened.tick_seconds)
 

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from services.audit.register import ProtocolVersion, Register
+from shared.entry import PERSONS_SINCE
 from shared.events.authority import authority
 from shared.events.log import ProtocolActivated, ProtocolAdopted, ProtocolAmended
 from shared.events.signatures import PersonSigned
@@ -25,7 +26,7 @@ def check_adoption(register: Register, began_in: int) -> None:
     ``began_in`` is the entry format of the genesis: a log from before format 4 did not keep what was adopted in it,
     and no log is begun without a protocol.
     """
-    if register.protocols or began_in < 4:
+    if register.protocols or began_in < PERSONS_SINCE:
         raise RefusedError(
             "a protocol is in force: send protocol.amended, have it signed, and activate it at each site"
         )
@@ -61,7 +62,7 @@ def _take_version(
             raise RefusedError(f"data.replaces: no version {data.replaces} of the protocol is sealed")
         if data.digest in known:
             raise RefusedError(f"data.digest: this version is sealed already, by entry {known[data.digest].entry}")
-    if format_ > 3 and data.digest not in known:
+    if format_ >= PERSONS_SINCE and data.digest not in known:
         register.keep_protocol(data.digest, ProtocolVersion(index))
 
 

@@ -112,6 +112,23 @@ class Register:
     erasures: dict[LogIndex, Erasure] = field(default_factory=dict)
     touched: set[tuple[Kind, str]] = field(default_factory=set)
 
+    @property
+    def simulated_now(self) -> datetime | None:
+        """A simulated log's present; None where the log goes by the system's clock."""
+        return self.clock if self.opened is not None and self.opened.clock == "simulated" else None
+
+    def touch_all(self) -> None:
+        """Count everything as changed, so that all of it is written."""
+        self.touched = {("log", "")}
+        self.touched.update(("source", name) for name in self.sources)
+        self.touched.update(("participant", name) for name in self.participants)
+        self.touched.update(("identity", name) for name in self.identities)
+        self.touched.update(("person", name) for name in self.people)
+        self.touched.update(("protocol", name) for name in self.protocols)
+        self.touched.update(("activations", name) for name in self.activations)
+        self.touched.update(("query", name) for name in self.queries)
+        self.touched.update(("erasure", str(order)) for order in self.erasures)
+
     def copy(self) -> "Register":
         """A register to change, with nothing touched yet; this one stays as it is."""
         return replace(

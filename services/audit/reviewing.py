@@ -6,7 +6,7 @@ closed by a monitor (21 CFR 11.10(e); ICH E6(R3) 4.2.3).
 
 from services.audit.register import Register, ReviewQuery
 from services.audit.rights import check_scope, site_of
-from services.audit.signature_rules import Records, check_records
+from services.audit.signature_rules import Records, named_entries
 from shared.envelope import Envelope, read_envelope
 from shared.events.signatures import ReviewQueryAnswered, ReviewQueryClosed, ReviewQueryRaised, ReviewRecorded
 from shared.identities import Identity
@@ -15,14 +15,12 @@ from shared.words import LogIndex, RefusedError
 
 def check_asked_about(envelope: Envelope, data: ReviewQueryRaised, records: Records) -> None:
     """Raise RefusedError unless the entries asked about are those, and about whom the query is."""
-    check_records(data.records, records)
-    for record in data.records:
-        entry = records.at(record.index)
+    for entry in named_entries(data.records, records):
         # What was refused is asked about too, and says of whom it is only as far as it can be read.
-        if entry is not None and entry.admitted and envelope.subject is not None:
+        if entry.admitted and envelope.subject is not None:
             subject = read_envelope(entry.body).subject
             if subject not in {None, envelope.subject}:
-                raise RefusedError(f"data.records: entry {record.index} is about participant {subject}")
+                raise RefusedError(f"data.records: entry {entry.index} is about participant {subject}")
 
 
 def take_review(

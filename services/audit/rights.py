@@ -3,12 +3,13 @@
 from datetime import datetime
 
 from services.audit.register import Register
+from shared.entry import PERSONS_SINCE
 from shared.events import Data, EventType, short_type
-from shared.events.authority import DELEGATED, authority
+from shared.events.authority import DELEGATED
 from shared.events.identity import Task
 from shared.identities import Identity
 from shared.moments import stamp
-from shared.words import KeyId, RefusedError, SourceId
+from shared.words import KeyId, ParticipantId, RefusedError, source_name
 
 
 def active_identity(register: Register, key: str, sealed_at: datetime) -> Identity:
@@ -32,10 +33,9 @@ def active_identity(register: Register, key: str, sealed_at: datetime) -> Identi
 
 def check_role(identity: Identity, event: EventType, format_: int) -> None:
     """Raise RefusedError unless one of the identity's roles may submit this type of event."""
-    allowed = event.roles_at(format_)
-    if not identity.roles & allowed:
+    if not any(event.may_come_from(role, format_) for role in identity.roles):
         raise RefusedError(
-            f"{short_type(event.name)} may be submitted by {' or '.join(sorted(allowed))}, "
+            f"{short_type(event.name)} may be submitted by {' or '.join(sorted(event.roles_at(format_)))}, "
             f"not by {' and '.join(sorted(identity.roles))}"
         )
 
@@ -51,10 +51,10 @@ def check_delegation(
     register: Register, identity: Identity, event: EventType, site: str, sealed_at: datetime, format_: int
 ) -> None:
     """Raise RefusedError unless what is done needs no delegation, or is delegated to the person at this site."""
-    task = authority().task_of(short_type(event.name))
-    may_without = (identity.roles & event.roles_at(format_)) - DELEGATED
-    if task is not None and not may_without and format_ > 3:
-        check_task(register, identity, task, site, sealed_at)
+    if event.task is None or format_ < PERSONS_SINCE:
+        return
+    if all(role in DELEGATED for role in identity.roles if event.may_come_from(role, format_)):
+        check_task(register, identity, event.task, site, sealed_at)
 
 
 def check_task(register: Register, identity: Identity, task: Task, site: str, sealed_at: datetime) -> None:
@@ -69,14 +69,10 @@ def check_task(register: Register, identity: Identity, task: Task, site: str, se
 
 def site_of(register: Register, participant: str | None) -> str | None:
     """The site a participant is registered at; None for what is not about a participant."""
-    home = None if participant is None else register.participants.get(participant)  # type: ignore[call-overload]
-    return None if home is None else _name(home)
+    home = None if participant is None else register.participants.get(ParticipantId(participant))
+    return None if home is None else source_name(home)
 
 
 def named_site(data: Data) -> str | None:
     """The site that an event names which is about no participant."""
     return getattr(data, "site", None)
-
-
-def _name(source: SourceId) -> str:
-    return source.partition("/")[2]

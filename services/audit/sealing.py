@@ -65,12 +65,6 @@ class _Overlay:
     def admitted(self, source: SourceId, event_id: str) -> Entry | None:
         return self.new.get((source, event_id)) or self._base.admitted(source, event_id)
 
-    def leaf(self, index: int) -> str | None:
-        at = index - self._batch.before.size
-        if at < 0:
-            return self._base.leaf(index)
-        return self._batch.entries[at].leaf.hex() if at < len(self._batch.entries) else None
-
     def at(self, index: int) -> Entry | None:
         at = index - self._batch.before.size
         if at < 0:
@@ -131,9 +125,9 @@ class Sealing:
         self._state("log.ticked", Ticked(clock_offset_ms=clock_offset_ms))
 
     def _time(self) -> datetime:
-        opened, clock = self._register.opened, self._register.clock
-        if opened is not None and opened.clock == "simulated" and clock is not None:
-            return clock
+        simulated = self._register.simulated_now
+        if simulated is not None:
+            return simulated
         last = self.batch.tail.sealed_at
         # A clock that was set back must not unseal time: stand still until it has caught up.
         return max(self._now, instant(last)) if last else self._now

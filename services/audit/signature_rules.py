@@ -24,18 +24,22 @@ SIGNED_WITHIN: Final = timedelta(hours=24)
 class Records(Protocol):
     """The entries that may be signed."""
 
-    def leaf(self, index: int) -> str | None:
-        """The leaf hash (hex) of an entry; None beyond the end."""
-
     def at(self, index: int) -> Entry | None:
         """An entry; None beyond the end."""
 
 
-def check_records(named: Sequence[SignedRecord], records: Records, field: str = "records") -> None:
-    """Raise RefusedError unless each entry that is named is there, with the leaf hash that is named."""
+def named_entries(named: Sequence[SignedRecord], records: Records, field: str = "records") -> list[Entry]:
+    """The entries that are named.
+
+    Raises RefusedError unless each is there, with the leaf hash that is named.
+    """
+    found = []
     for record in named:
-        if records.leaf(record.index) != record.leaf:
+        entry = records.at(record.index)
+        if entry is None or entry.leaf.hex() != record.leaf:
             raise RefusedError(f"data.{field}: entry {record.index} does not have leaf hash {record.leaf}")
+        found.append(entry)
+    return found
 
 
 def check_recommendation(data: CohortDecided, records: Records) -> None:
@@ -43,9 +47,7 @@ def check_recommendation(data: CohortDecided, records: Records) -> None:
     if data.recommendation is None or data.recommendation_leaf is None:
         return
     named = SignedRecord(index=data.recommendation, leaf=data.recommendation_leaf)
-    check_records([named], records, "recommendation")
-    entry = records.at(data.recommendation)
-    assert entry is not None  # its leaf hash was that of the record
+    (entry,) = named_entries([named], records, "recommendation")
     if not entry.admitted or short_type(read_envelope(entry.body).type) != "safety.cohort_recommended":
         raise RefusedError(f"data.recommendation: entry {data.recommendation} is no safety.cohort_recommended")
 
@@ -59,7 +61,7 @@ def check_signature(
     records: Records,
 ) -> None:
     """Raise RefusedError unless the signature is the signer's own to give, over these very entries, now."""
-    check_records(data.records, records)
+    entries = named_entries(data.records, records)
     if not isinstance(data, PersonSigned):
         return
     if identity.user is None:
@@ -78,14 +80,13 @@ def check_signature(
         )
     if rule.task is not None and data.role in DELEGATED:
         check_task(register, identity, rule.task, site_of(register, envelope.subject) or "", sealed_at)
-    for record in data.records:
-        _check_record(records.at(record.index), envelope, rule.over, data, sealed_at)
+    for entry in entries:
+        _check_record(entry, envelope, rule.over, data, sealed_at)
 
 
 def _check_record(
-    entry: Entry | None, envelope: Envelope, over: tuple[str, ...], data: RecordSigned, sealed_at: datetime
+    entry: Entry, envelope: Envelope, over: tuple[str, ...], data: RecordSigned, sealed_at: datetime
 ) -> None:
-    assert entry is not None  # its leaf hash was that of the record
     if not entry.admitted:
         raise RefusedError(f"data.records: entry {entry.index} was refused; nothing is to be signed there")
     signed = read_envelope(entry.body)

@@ -19,7 +19,7 @@ from services.audit.register_rows import complete_rows, register_rows
 from services.audit.sealing import ticks_between
 from services.audit.signatures import SignatureChecker
 from shared.checkpoint import open_checkpoint
-from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, leaf_hash, read_entry
+from shared.entry import ADMITTED, NO_LEAF, REFUSED, Entry, read_entry
 from shared.envelope import MAX_EVENT_BYTES, Envelope, read_json
 from shared.events import Data
 from shared.events.log import ClockMoved, GapDetected, Ticked
@@ -84,9 +84,6 @@ class _Past:
     def admitted(self, source: SourceId, event_id: str) -> Entry | None:
         index = self._ids.get((source, bytes.fromhex(event_id.replace("-", ""))))
         return None if index is None else read_entry(self._entry_at(index))
-
-    def leaf(self, index: int) -> str | None:
-        return leaf_hash(self._entry_at(index)).hex() if index < self.size else None
 
     def at(self, index: int) -> Entry | None:
         return read_entry(self._entry_at(index)) if index < self.size else None
@@ -229,10 +226,10 @@ class Verifier:
         sealed_at = entry.header.sealed_at
         if sealed_at < self._sealed_at:
             return f"sealed_at {sealed_at} lies before the entry before it, {self._sealed_at}"
-        register = self._register
-        if register.opened is None or register.opened.clock != "simulated" or register.clock is None:
+        simulated = self._register.simulated_now
+        if simulated is None:
             return None
-        expected = self._owed_at[0] if self._owed_at and reading.envelope is not None else register.clock
+        expected = self._owed_at[0] if self._owed_at and reading.envelope is not None else simulated
         return None if instant(sealed_at) == expected else "sealed_at is not the simulated clock's time"
 
     def _ruling(self, row: Row, entry: Entry, reading: Reading, holds: SignatureCheck) -> str | None:
@@ -313,17 +310,7 @@ class Verifier:
     def _compare(self, saved: dict[str, Any]) -> None:
         """The register the notary goes on with must be the one its own log leads to."""
         register = self._register
-        register.touched = (
-            {("source", name) for name in register.sources}
-            | {("participant", name) for name in register.participants}
-            | {("identity", name) for name in register.identities}
-            | {("person", name) for name in register.people}
-            | {("protocol", name) for name in register.protocols}
-            | {("activations", site) for site in register.activations}
-            | {("query", name) for name in register.queries}
-            | {("erasure", str(order)) for order in register.erasures}
-            | {("log", "")}
-        )
+        register.touch_all()
         rebuilt, saved = register_rows(register), complete_rows(saved)
         for moved in ("intake", "signed"):  # by repeats, and by signing: neither adds an entry
             rebuilt["log"][moved] = saved.get("log", {}).get(moved)

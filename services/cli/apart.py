@@ -3,8 +3,9 @@
 import asyncio
 from pathlib import Path
 
+from services.cli.beginning import begin_log, trial_file
 from services.cli.delivery import line
-from services.cli.installation import Installation, trial_file
+from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, progress, safe, say
 from services.cli.stack import broker_url
 from shared.words import SourceId
@@ -22,7 +23,7 @@ def begin(directory: Path, witness_url: str = "", protocol: str | None = None) -
         say(f"{safe(home.directory)} holds the log of {home.trial} already; nothing was changed.")
     else:
         text = None if protocol is None else trial_file(protocol)
-        home = Installation.create(directory, witness_url=witness_url, protocol=text)
+        home = begin_log(directory, witness_url=witness_url, protocol=text)
         say(f"[green]A log for {home.trial} has begun[/] in {safe(home.directory)}.")
     say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
 

@@ -9,8 +9,16 @@ from typing import Annotated
 
 import typer
 
-from services.cli import broker_commands, identity_commands, protocols, review_commands
-from services.cli.options import DEFAULT, AsOf, Broker, Data, Json, PassphraseFile
+from services.cli import (
+    broker_commands,
+    identity_commands,
+    key_commands,
+    protocols,
+    receipt_commands,
+    review_commands,
+    show_commands,
+)
+from services.cli.options import DEFAULT, AsOf, Broker, Data, Json, LogKeyText, PassphraseFile, PolicyFile
 from services.cli.output import COULD_NOT_RUN, WRONG, complain
 from shared.words import EvidenceError, TrailError
 
@@ -21,26 +29,17 @@ app = typer.Typer(
     help="Seals every decision of a clinical trial, on eligibility and safety; anyone can verify and replay it.",
 )
 imports = typer.Typer(no_args_is_help=True, help="Bring in data from elsewhere.")
-shows = typer.Typer(no_args_is_help=True, help="Show one thing, with all there is to it.")
 app.add_typer(imports, name="import")
-app.add_typer(shows, name="show")
 exports = typer.Typer(no_args_is_help=True, help="Take evidence out of the house.")
 app.add_typer(exports, name="export")
-receipts = typer.Typer(no_args_is_help=True, help="What a source holds against the log's operator.")
-app.add_typer(receipts, name="receipt")
-keys = typer.Typer(no_args_is_help=True, help="The log's own key, and those of people.")
-app.add_typer(keys, name="key")
+app.add_typer(show_commands.app, name="show")
+app.add_typer(receipt_commands.app, name="receipt")
+app.add_typer(key_commands.app, name="key")
 app.add_typer(identity_commands.app, name="identity")
 app.add_typer(protocols.app, name="protocol")
 app.add_typer(review_commands.app, name="review")
 app.add_typer(broker_commands.app, name="broker")
 
-LogKeyText = Annotated[
-    str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
-]
-PolicyFile = Annotated[
-    Path | None, typer.Option("--policy", help="A tlog-policy file: whose signatures and cosignatures you ask for.")
-]
 TrialFile = Annotated[
     str | None,
     typer.Option("--protocol", help="The file of the trial whose log begins here; or nct06027853, cdiscpilot01."),
@@ -205,55 +204,6 @@ def replay(
     )
 
 
-@shows.command("participant")
-def show_participant(
-    participant: Annotated[str, typer.Argument(help="The participant's code.")],
-    data: Data = DEFAULT,
-    as_of: AsOf = None,
-    json_: Json = False,
-) -> None:
-    """Tell a participant's whole story: criteria, arithmetic, evidence, what is missing."""
-    from services.cli.checking import show_one_participant
-
-    show_one_participant(data, participant, as_of=as_of, json_=json_)
-
-
-@shows.command("entry")
-def show_entry(
-    index: Annotated[int, typer.Argument(min=0, help="The entry's index in the log.")],
-    data: Data = DEFAULT,
-    json_: Json = False,
-) -> None:
-    """Show one entry: what the notary states, what the source said."""
-    from services.cli.checking import show_one_entry
-
-    show_one_entry(data, index, json_=json_)
-
-
-@shows.command("cohorts")
-def show_cohorts(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -> None:
-    """Show the dose levels: who is where, whose window is open, what is recommended, where places are open."""
-    from services.cli.checking import show_cohorts
-
-    show_cohorts(data, as_of=as_of, json_=json_)
-
-
-@shows.command("clocks")
-def show_clocks(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -> None:
-    """Show the expedited reports that are owed, the nearest first."""
-    from services.cli.checking import show_clocks
-
-    show_clocks(data, as_of=as_of, json_=json_)
-
-
-@shows.command("assumptions")
-def show_assumptions(data: Data = DEFAULT, as_of: AsOf = None, json_: Json = False) -> None:
-    """Show what the protocol in force assumes beyond the registry, and who has confirmed it."""
-    from services.cli.protocol_views import show_assumptions
-
-    show_assumptions(data, as_of, json_=json_)
-
-
 @app.command()
 def outcomes(
     data: Data = DEFAULT,
@@ -328,72 +278,6 @@ def export_bundle(
     )
 
 
-@receipts.command("save")
-def save_receipt(
-    source: Annotated[str, typer.Argument(help="The source, like site/701.")],
-    sequence: Annotated[int, typer.Argument(min=1, help="The event's number among its source's.")],
-    out: Annotated[Path, typer.Option("--out", help="A folder for the two files.")] = Path(),
-    data: Data = DEFAULT,
-) -> None:
-    """Write an event and its receipt out of the outbox, as two files that anyone can check."""
-    from services.cli.receipts import save
-
-    raise typer.Exit(save(data, source, sequence, out))
-
-
-@receipts.command("verify")
-def verify_receipt(
-    file: Annotated[Path, typer.Argument(help="A receipt: a C2SP tlog-proof.")],
-    event: Annotated[
-        Path | None, typer.Option("--event", help="The event's own bytes; FILE ending in .json if left out.")
-    ] = None,
-    data: Data = DEFAULT,
-    log_key: LogKeyText = None,
-    policy: PolicyFile = None,
-    json_: Json = False,
-) -> None:
-    """Check a receipt against its event and the log's key, asking nobody."""
-    from services.cli.receipts import verify
-
-    raise typer.Exit(verify(file, event, data, log_key, policy, json_=json_))
-
-
-@keys.command("rotate")
-def rotate_key(
-    why: Annotated[str, typer.Option("--why", help="Why the key is changed, as it will be sealed.")],
-    data: Data = DEFAULT,
-    broker: Broker = None,
-    to: Annotated[
-        str | None,
-        typer.Option("--to", help="A key that is there already, in a file or a token; docs/keys.md says how."),
-    ] = None,
-) -> None:
-    """Give the log another key, by its root's hand: at a fixed interval, or because the old one was stolen."""
-    from services.cli.keys import rotate
-
-    raise typer.Exit(rotate(data, why, broker, to))
-
-
-@keys.command("passphrase")
-def change_passphrase(
-    file: Annotated[Path, typer.Argument(help="The person's key file.")],
-) -> None:
-    """Change the passphrase of a person's key, before it expires or after; the key stays the same."""
-    from services.cli.person_keys import change_passphrase
-
-    raise typer.Exit(change_passphrase(file))
-
-
-@keys.command("unlock")
-def unlock_key(
-    file: Annotated[Path, typer.Argument(help="The person's key file.")],
-) -> None:
-    """Let a person's key be tried again, as an administrator who knows why it was locked."""
-    from services.cli.person_keys import unlock
-
-    raise typer.Exit(unlock(file))
-
-
 @app.command()
 def erase(
     participant: Annotated[str, typer.Argument(help="The participant's code.")],
@@ -403,13 +287,16 @@ def erase(
     source: Annotated[
         str | None, typer.Option("--source", help="Who speaks, like site/701; the participant's site if left out.")
     ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Your user id, if you order it in person.")] = None,
+    passphrase_file: PassphraseFile = None,
     data: Data = DEFAULT,
     broker: Broker = None,
 ) -> None:
     """Destroy a participant's privacy key, so that their private texts are erased; ordered, and signed by two."""
     from services.cli.erasing import erase
+    from services.cli.speaking import Speaker
 
-    raise typer.Exit(erase(data, participant, why, source, broker))
+    raise typer.Exit(erase(participant, why, source, Speaker(data, by, passphrase_file, broker)))
 
 
 @app.command()

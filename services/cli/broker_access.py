@@ -18,6 +18,7 @@ from services.audit.log import Log
 from services.audit.register import Register
 from services.cli.broker_tls import SERVER, SERVER_KEY, ensure_certificate
 from services.cli.installation import Installation
+from services.cli.persons import present
 from shared.broker import MAX_MESSAGE_BYTES
 from shared.broker_access import Access, access, write_access
 from shared.broker_keys import make_seed, public_of, read_seed
@@ -175,9 +176,8 @@ def running_broker(home: Installation) -> int | None:
 
 def _access(home: Installation) -> tuple[Access, int]:
     register, as_of = _register(home)
-    clock = register.clock if home.clock == "simulated" and register.clock is not None else datetime.now(UTC)
     notary, root = (public_of(read_seed(home.broker_key_path(name))) for name in FOUNDERS)
-    return access(home.trial, register.identities.values(), at=clock, notary=notary, root=root), as_of
+    return access(home.trial, register.identities.values(), at=present(register), notary=notary, root=root), as_of
 
 
 def _register(home: Installation) -> tuple[Register, int]:

@@ -11,15 +11,15 @@ Killed anywhere, it goes on when it is run again: what is next is read from the 
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 from services.audit.erasure import persons_needed
 from services.audit.register import Erasure, Register
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, complain, progress, safe, say
+from services.cli.persons import present, register_of
 from services.cli.reading import Reading, reading, settled_size
+from services.cli.speaking import Speaker
 from services.cli.stack import broker_url
 from shared.drafts import Draft
 from shared.events import Role
@@ -27,27 +27,28 @@ from shared.events.authority import authority
 from shared.moments import stamp
 from shared.outbox import Outcome
 from shared.privacy_keys import Tombstone
-from shared.words import LogIndex, ParticipantId, SourceId, TrailError
+from shared.words import LogIndex, ParticipantId, SourceId, TrailError, source_kind
 
 _PATIENCE = 30.0
 _ORDERS: dict[str, Role] = {"site": "investigator", "sponsor": "sponsor"}
 _CARRIES_OUT: dict[str, Role] = {"site": "site_system", "sponsor": "sponsor"}
 
 
-def erase(directory: Path, code: str, why: str | None, source: str | None, broker: str | None) -> int:
+def erase(code: str, why: str | None, source: str | None, speaker: Speaker) -> int:
     """Go as far towards erasing a participant's personal detail as can be gone now, and say what is still needed.
+
+    Who orders it is the speaker, where that is a person; else whoever speaks for ``source`` here orders it.
 
     Exit code GOOD only when it is done: WRONG when signatures are missing or the log refuses. Raises TrailError
     when it cannot go on: nobody of that code, no order and no reason for one, no key to speak with, no broker.
     """
-    home = Installation.open(directory)
-    work = _Work(home, ParticipantId(code), broker)
+    work = _Work(speaker.home, ParticipantId(code), speaker.broker)
     at = work.home_source()
     speaks = at if source is None else SourceId(source)
     work.deliver_waiting(speaks)
     found = work.order()
     if found is None:
-        if not work.post(speaks, [work.ordering(speaks, why)]):
+        if not work.give_order(speaks, why, speaker):
             return WRONG
         found = work.order()
         assert found is not None  # a receipt has come: it is in the log
@@ -105,13 +106,16 @@ class _Work:
         ]
         return max(standing, key=lambda one: len(one[1].signers), default=None)
 
-    def ordering(self, speaks: SourceId, why: str | None) -> Draft:
-        """The order as a draft.
+    def give_order(self, speaks: SourceId, why: str | None, speaker: Speaker) -> bool:
+        """Have the order sealed; whether it was admitted.
 
         Raises TrailError when there is no reason, or nobody here who may give it.
         """
         if why is None:
             raise TrailError("nobody has ordered this yet: say why with --why, and nothing personal in it")
+        if speaker.by is not None:
+            ordered = speaker.seal("privacy.erasure_ordered", {"why": why}, self.participant)
+            return ordered.verdict == "admitted"
         role = self._role(speaks, _ORDERS)
         draft = Draft(
             source=speaks,
@@ -122,7 +126,7 @@ class _Work:
             role=role,
         )
         draft.check(self.home.trial)
-        return draft
+        return self.post(speaks, [draft])
 
     def check_speaker(self, speaks: SourceId) -> None:
         """Raise TrailError when nobody here could say that the keys are destroyed."""
@@ -174,21 +178,18 @@ class _Work:
             return [outcome for _, outcome in connected.post.outcomes(kept)]
 
     def _role(self, speaks: SourceId, roles: dict[str, Role]) -> Role:
-        role = roles.get(speaks.partition("/")[0])
+        role = roles.get(source_kind(speaks))
         if role is None:
             raise TrailError(f"{speaks} may not erase: a site does, or the sponsor; name one with --source")
         if not self.home.has_key(speaks, role):
             raise TrailError(
-                f"there is no key of the {role} of {speaks} here: name another --source, or have the event posted "
-                "where that key is (`trail submit`) and run this again"
+                f"there is no key of the {role} of {speaks} here: order it as yourself with --by, name another "
+                "--source, or have the event posted where that key is (`trail submit`) and run this again"
             )
         return role
 
     def _now(self) -> str:
-        if self.home.clock == "system":
-            return stamp(datetime.now(UTC))
-        with reading(self.home) as source:
-            return source.log.entry(source.log.size() - 1).header.sealed_at
+        return stamp(present(register_of(self.home)))
 
 
 def _check_sealed(source: Reading) -> None:

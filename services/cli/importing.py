@@ -12,8 +12,9 @@ from typing import Any, Final
 from rich.table import Table
 
 from services.cli import show
+from services.cli.beginning import DEFAULT_TRIAL, begin_log, trial_file
 from services.cli.delivery import line, settled
-from services.cli.installation import DEFAULT_TRIAL, Installation, trial_file
+from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, coloured, complain, out, progress, safe, say
 from services.cli.reading import reading
 from services.cli.running import running_stack
@@ -46,7 +47,7 @@ def import_study(
     with progress("reading SAS transport files", None):
         study = read_study(source, trial)
     begun = (directory / "trial.json").exists()
-    home = Installation.open(directory) if begun else Installation.create(directory, protocol=text)
+    home = Installation.open(directory) if begun else begin_log(directory, protocol=text)
     with _stack_if_needed(home, broker) as url:
         outcomes = asyncio.run(_import(home, url, study.drafts))
     with reading(home) as read:

@@ -22,37 +22,27 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal
 
-from services.audit.notary import Notary
 from services.witness.witness import Witness
 from shared.broker import Topology
 from shared.broker_keys import Credentials, make_seed, public_of, read_seed
 from shared.drafts import Draft
-from shared.entry import Arrival
 from shared.events import Role
 from shared.events.identity import KINDS_OF_ROLE, SYSTEM_ROLES
 from shared.identities import ROOT_SOURCE
 from shared.log_keys import LogKeys
-from shared.moments import stamp
 from shared.note import NoteKey
 from shared.outbox import Outbox
 from shared.policy import Policy
 from shared.policy import Witness as WitnessOf
 from shared.privacy_keys import PrivacyKeys
 from shared.private_drafts import PrivateDrafts
-from shared.protocol.model import load_protocol, protocol_digest
-from shared.signing import Keyring, Signer, SigningKey
-from shared.words import LogIndex, SourceId, TrailError
+from shared.signing import Signer, SigningKey
+from shared.words import SourceId, TrailError, source_kind
 
 LOCAL_WITNESS: Final = "local"
-TRIALS: Final = ("nct06027853", "cdiscpilot01")
-"""The trial files that come with this program, beside ``shared.protocol``."""
-
-DEFAULT_TRIAL: Final = TRIALS[0]
 DECIDING: Final[Mapping[Role, str]] = {"screening": "Screening service", "safety": "Safety service"}
 """The deciding services: each has its role's name, speaks for a source of that name, and this holder answers."""
 
@@ -91,84 +81,6 @@ class Installation:
         except (ValueError, KeyError, TypeError):
             raise TrailError(f"{directory / 'trial.json'} cannot be read; restore it from a back-up") from None
 
-    @classmethod
-    def create(
-        cls,
-        directory: Path,
-        *,
-        clock: Clock = "system",
-        start: datetime | None = None,
-        tick_seconds: int = 900,
-        keys: Mapping[str, SigningKey] | None = None,
-        witness_url: str = "",
-        protocol: str | None = None,
-    ) -> "Installation":
-        """Begin a new log: keys, genesis entry, and the root's first statements waiting in its outbox.
-
-        ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
-        must come out the same every time; ``witness_url`` is where the witness begun here will be asked, left
-        empty where the embedded stack starts it; ``protocol`` is the text of the trial's file, that of NCT06027853
-        where it is left out. Raises TrailError when the directory is in use, or the text is no trial file.
-        """
-        # Empty folders may be there: mount points of the volumes that a container keeps the parts in.
-        if any(not path.is_dir() for path in directory.rglob("*")):
-            raise TrailError(f"{directory} is not empty; choose another with --data, or remove it first")
-        text = trial_file(DEFAULT_TRIAL) if protocol is None else protocol
-        trial = load_protocol(text).trial
-        origin = f"trialtrail.example/{trial}"
-        made = dict(keys or {})
-        for name in ("log", "root", *(f"service-{name}" for name in DECIDING)):
-            made.setdefault(name, SigningKey.generate())
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, key in made.items():
-            key.save(directory / "keys" / f"{name}.pem")
-        self = cls(directory.resolve(), trial, NoteKey(origin, made["log"].public), clock)
-        now = stamp(start or datetime.now(UTC))
-        opened = {
-            "origin": origin,
-            "protocol_digest": protocol_digest(text),
-            "log_key": base64.b64encode(made["log"].public).decode(),
-            "root_key": base64.b64encode(made["root"].public).decode(),
-            "clock": clock,
-            "tick_seconds": tick_seconds,
-        }
-        grants = [
-            granted(
-                made[f"service-{name}"],
-                SourceId(f"service/{name}"),
-                name,
-                holder,
-                self.broker_key(f"service-{name}"),
-            )
-            for name, holder in DECIDING.items()
-        ]
-        statements = [
-            ("log.opened", opened),
-            *(("identity.granted", grant) for grant in grants),
-            # After the grants: what a service decides because of it must be admitted.
-            ("protocol.adopted", {"document": text, "digest": protocol_digest(text)}),
-        ]
-        drafts = [Draft(source=ROOT_SOURCE, type=type_, time=now, data=data) for type_, data in statements]
-        outbox = self.outbox(ROOT_SOURCE)
-        outbox.put(drafts, lambda _role: made["root"])
-        self._seal_genesis(outbox, start)
-        outbox.close()
-        (directory / "protocol.yaml").write_text(text, "utf-8")
-        self._begin_witness(witness_url)
-        self._write()  # last: a directory without it was never finished, and is begun again
-        return self
-
-    def with_new_services(self) -> None:
-        """Make the keys of deciding services that came later than this log, and let the root grant them."""
-        if self.clock == "simulated":
-            return  # a study of the past: nothing comes to it later
-        outbox = self.outbox(ROOT_SOURCE)
-        for name, holder in DECIDING.items():
-            if not self.has_key(SourceId(f"service/{name}"), name):
-                draft = self.grant(SourceId(f"service/{name}"), name, holder, stamp(datetime.now(UTC)))
-                outbox.put([draft], lambda _role: self.key("root"))
-        outbox.close()
-
     def rotated(self, start: int, key: NoteKey) -> "Installation":
         """Remember that the log's checkpoints over ``start`` entries and more are signed with another key.
 
@@ -182,7 +94,7 @@ class Installation:
         if self.local_witness() is not None:
             Witness.at(self.witness_path, logs=[key], forget=self.log.all()).close()
         changed = replace(self, rotations=(*self.rotations, (start, key)))
-        changed._write()  # last: an interrupted run is finished by the next
+        changed.write()  # last: an interrupted run is finished by the next
         return changed
 
     def expect(self, key: NoteKey) -> None:
@@ -196,19 +108,14 @@ class Installation:
         if self.local_witness() is not None:
             Witness.at(self.witness_path, logs=[key]).close()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write trial.json: from then on the directory is one."""
         known: dict[str, object] = {"trial": self.trial, "log_key": self.log_key.vkey(), "clock": self.clock}
         if self.rotations:
             known["rotations"] = [{"from": start, "log_key": key.vkey()} for start, key in self.rotations]
         draft = self.directory / "trial.json.new"
         draft.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
         draft.replace(self.directory / "trial.json")
-
-    def _begin_witness(self, url: str) -> None:
-        witness = Witness.at(self.witness_path, logs=[self.log_key])
-        witness.close()
-        one = WitnessOf(LOCAL_WITNESS, witness.key, url)
-        self.policy_path.write_text(Policy((self.log_key,), {one.name: one}, {}, one.name).text(), "utf-8")
 
     @property
     def witness_path(self) -> Path:
@@ -277,15 +184,6 @@ class Installation:
         By default only where the clock is real: a simulated log holds synthetic data, which people are to read.
         """
         return PrivateDrafts(self.privacy_keys, self.trial, by_default=self.clock == "system")
-
-    def _seal_genesis(self, outbox: Outbox, start: datetime | None) -> None:
-        first = outbox.waiting(1)[0]
-        subject = Topology(self.trial).intake_subject(ROOT_SOURCE, first.route)
-        clock = (lambda: start) if start is not None else (lambda: datetime.now(UTC))
-        notary = Notary(self.directory / "audit", self.trial, Keyring(self.key("log")), clock=clock)
-        notary.seal([Arrival(0, subject, first.key, first.signature, first.payload)])
-        outbox.confirm(notary.receipts_of([LogIndex(0)]).values(), self.log)
-        notary.close()
 
     @property
     def topology(self) -> Topology:
@@ -371,24 +269,12 @@ class Installation:
 
         Raises TrailError when the role does not go with the source, or the key is there already.
         """
-        if source.partition("/")[0] not in KINDS_OF_ROLE.get(role, ()):
+        if source_kind(source) not in KINDS_OF_ROLE.get(role, ()):
             raise TrailError(f"a key with role {role} cannot speak for {source}")
         made, name = key or SigningKey.generate(), self.key_name(source, role)
         made.save(self.directory / "keys" / f"{name}.pem")
         data = granted(made, source, role, holder, self.broker_key(name))
         return Draft(source=ROOT_SOURCE, type="identity.granted", time=time, data=data)
-
-
-def trial_file(name: str) -> str:
-    """Read a trial's file: the path of one, or the name of one that comes with this program.
-
-    Raises TrailError when there is none of that name.
-    """
-    if Path(name).is_file():
-        return Path(name).read_text("utf-8")
-    if name.lower() not in TRIALS:
-        raise TrailError(f"{name} is neither a file nor a trial that comes with this program ({', '.join(TRIALS)})")
-    return files("shared.protocol").joinpath(f"{name.lower()}.yaml").read_text("utf-8")
 
 
 def granted(

@@ -21,3 +21,9 @@ By = Annotated[
 PassphraseFile = Annotated[
     Path | None, typer.Option("--passphrase-file", help="Your passphrase in a file, where nobody is at a terminal.")
 ]
+LogKeyText = Annotated[
+    str | None, typer.Option("--log-key", help="The log's public key as you were given it, apart from the log.")
+]
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", help="A tlog-policy file: whose signatures and cosignatures you ask for.")
+]

@@ -1,6 +1,7 @@
 """Persons at this machine: who they are in the log, and where their keys are kept."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -20,6 +21,11 @@ def register_of(home: Installation) -> Register:
         return log.register(home.trial)
     finally:
         log.close()
+
+
+def present(register: Register) -> datetime:
+    """What time it is in a log: its own time where it is simulated."""
+    return register.simulated_now or datetime.now(UTC)
 
 
 def person_key(home: Installation, identity: Identity) -> PersonKey:

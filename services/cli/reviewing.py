@@ -18,7 +18,7 @@ from services.console.replay import until
 from services.console.reviews import Query, Said, Trail, trail
 from shared.envelope import read_envelope
 from shared.outbox import Outcome
-from shared.words import RefusedError, SourceId, TrailError
+from shared.words import RefusedError, SourceId, TrailError, source_name
 
 
 class Reviewer(Speaker):
@@ -56,7 +56,7 @@ class Reviewer(Speaker):
             raise TrailError(f"a query is about one participant, and these entries are about {' and '.join(named)}")
         register = register_of(self.home)
         participant = named[0] if named and named[0] in register.participants else None
-        home = register.participants[participant].partition("/")[2] if participant else site
+        home = source_name(register.participants[participant]) if participant else site
         if home is None:
             raise TrailError("these entries are about no participant: say with --site which site is asked")
         name = _unused(entries[0], register.queries)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from services.audit.log import Log
 from services.cli import checking, show
 from services.cli.access import opened
+from services.cli.beginning import begin_log
 from services.cli.broker_access import write_configuration
 from services.cli.delivery import Post, line
 from services.cli.demo import Player
@@ -53,7 +54,7 @@ def run_demo(directory: Path, seed: int) -> int:
     if (directory / "trial.json").exists() and Installation.open(directory).clock == "simulated":
         shutil.rmtree(directory)  # an earlier demo; a log that keeps real time is never removed
     days = synthetic_study(seed)
-    home = Installation.create(directory, clock="simulated", start=days[0].at, tick_seconds=86_400)
+    home = begin_log(directory, clock="simulated", start=days[0].at, tick_seconds=86_400)
     say("[yellow]Synthetic study: no data of any person; its clock is simulated.[/]")
     began = time.monotonic()
     with running_stack(home) as stack, progress("playing twelve months", len(days)) as advance:
@@ -189,7 +190,7 @@ def _tell_outcomes(outcomes: Sequence[tuple[SourceId, Outcome]], count: int, *, 
 def _open_or_create(directory: Path) -> Installation:
     if (directory / "trial.json").exists():
         return Installation.open(directory)
-    return Installation.create(directory)
+    return begin_log(directory)
 
 
 async def _introduce(home: Installation, url: str) -> None:

@@ -6,7 +6,7 @@ Nothing of a person's key outlives one signature: each one opens it again (21 CF
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from services.audit.rights import active_identity
 from services.cli.access import Access, deliver
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, as_json, complain, safe, say
+from services.cli.persons import present
 from services.cli.reading import reading
 from services.cli.stack import broker_url
 from services.console.private import Reader, destroyed_keys
@@ -75,7 +76,7 @@ class _Desk:
             raise TrailError(
                 f"nobody has the user id {user} in this log; an administrator gives one with identity.granted"
             )
-        me = active_identity(register, person.key, _now(home, register))
+        me = active_identity(register, person.key, present(register))
         return cls(home, book, size, register, me, person, json)
 
     def refresh(self) -> None:
@@ -90,7 +91,7 @@ class _Desk:
 
     def now(self) -> datetime:
         """The present, as the log's clock has it."""
-        return _now(self.home, self.register)
+        return present(self.register)
 
 
 def sign(
@@ -274,9 +275,3 @@ def _read(home: Installation, before: _Desk | None = None) -> tuple[Book, int, R
         else:
             book = signed(source.log.entries(0, size), source.reader())
         return book, size, source.log.register(home.trial)
-
-
-def _now(home: Installation, register: Register) -> datetime:
-    if home.clock == "simulated" and register.clock is not None:
-        return register.clock
-    return datetime.now(UTC)

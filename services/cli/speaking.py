@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from services.cli.access import opened
 from services.cli.delivery import Post, line
 from services.cli.installation import Installation
 from services.cli.output import complain, say
+from services.cli.persons import present, register_of
 from services.cli.stack import broker_url
 from shared.drafts import Draft
 from shared.identities import ROOT_SOURCE
@@ -46,7 +46,7 @@ class Speaker:
         home = self.home
         source, signer = self._signer(home, system)
         given = {name: value for name, value in said.items() if value is not None}
-        now = stamp(datetime.now(UTC))
+        now = stamp(present(register_of(home)))
         draft = Draft(source=source, type=type_, subject=subject, time=now, data=given)
         post = Post(home)
         try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from services.cli.beginning import grant_new_services
 from services.cli.broker_access import server_configuration
 from services.cli.broker_tls import ensure_certificate
 from services.cli.delivery import line
@@ -62,7 +63,7 @@ class Stack:
         Raises TrailError with the failing process's own last words.
         """
         self._end_leftovers()
-        self._installation.with_new_services()
+        grant_new_services(self._installation)
         # The notary asks the witness before it seals anything; what does not wait for each other starts together.
         services = 1 + len(DECIDING)
         before, notary, deciding = self._names[:-services], ("audit",), tuple(DECIDING)

@@ -11,6 +11,7 @@ from services.screening.participant import Participant, local_day
 from services.screening.versions import owed_consent
 from shared.decider import Machine
 from shared.events.screening import Consented
+from shared.words import source_name
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ def impact(
     reconsent = None if sealed is None else sealed.reconsent
     sites: dict[str, SiteImpact] = {}
     for code, participant in participants(screening):
-        site = participant.source.partition("/")[2]
+        site = source_name(participant.source)
         here = sites.setdefault(site, SiteImpact(site, None if sealed is None else known.at(sealed, site)))
         if participant.closed() or next(participant.infusions(), None) is not None:
             here.kept.append(code)
@@ -61,7 +62,7 @@ def impact(
             here.consent_again.append(code)
     differences = {one.subject: one for one in compare(screening, rules, known.sealed_at)}
     for code, participant in participants(screening):
-        here = sites[participant.source.partition("/")[2]]
+        here = sites[source_name(participant.source)]
         if code in differences and code not in here.kept:
             here.rescreen.append(differences[code])
     return Impact(rules.protocol.version, rules.digest, reconsent, [sites[name] for name in sorted(sites)])

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from services.console.private import Reader
 from services.console.questions import anew, question, questions, says
 from shared.decider import SealedEvent, read_event
-from shared.entry import Entry
+from shared.entry import PERSONS_SINCE, Entry
 from shared.envelope import read_envelope
 from shared.events import CATALOGUE, short_type
 from shared.events import safety_decisions as made
@@ -30,7 +30,6 @@ from shared.events.log import ProtocolAdopted, ProtocolAmended
 from shared.events.safety import CohortDecided, EventReported, EventUpdated, names_event
 from shared.events.screening import Retracted
 from shared.events.signatures import (
-    PERSONS_SINCE,
     ErasureOrdered,
     Meaning,
     PersonSigned,
@@ -39,7 +38,7 @@ from shared.events.signatures import (
 )
 from shared.private_text import is_private
 from shared.signing import base64_bytes, key_id
-from shared.words import LogIndex
+from shared.words import LogIndex, source_name
 
 Status = Literal["valid", "superseded", "taken_back"]
 
@@ -152,7 +151,7 @@ class Book:
                 reason = self.reader.text(reason, envelope.trial, envelope.subject)
             self._said.append(_Correction(entry.index, (envelope.source, corrects), reason, retracts))
         elif type_ == "screening.registered" and envelope.subject is not None:
-            self._homes[envelope.subject] = envelope.source.partition("/")[2]
+            self._homes[envelope.subject] = source_name(envelope.source)
         if type_ in _READ or corrects is not None:
             self._entries[entry.index] = entry
         if type_ in _READ:

@@ -39,12 +39,13 @@ from services.safety.trial import (
 )
 from services.safety.versions import gone_on, rules_for, with_version
 from shared.decider import DecisionDraft, SealedEvent, Step
+from shared.entry import PERSONS_SINCE
 from shared.events.authority import authority
 from shared.events.decisions import Enrolled
 from shared.events.log import ProtocolActivated, ProtocolAdopted, ProtocolAmended
 from shared.events.safety import CohortDecided, ReferenceAdopted
 from shared.events.screening import Infused, Observed
-from shared.events.signatures import PERSONS_SINCE, PersonSigned
+from shared.events.signatures import PersonSigned
 from shared.moments import instant
 from shared.protocol.model import load_protocol
 from shared.protocol.versions import VersionText, is_text

@@ -22,6 +22,7 @@ from services.screening.enrolment import (
 from services.screening.participant import EVIDENCE_TYPES, LastDecision, Participant, Signature, local_day
 from services.screening.versions import adopted_rules, owed_at_infusion, owed_consent, rules_for
 from shared.decider import DecisionDraft, SealedEvent, Step
+from shared.entry import PERSONS_SINCE
 from shared.events import Data
 from shared.events.decisions import Decided
 from shared.events.log import ProtocolActivated, ProtocolAdopted, ProtocolAmended, Ticked
@@ -29,7 +30,7 @@ from shared.events.safety_decisions import SlotsDecided
 from shared.events.screening import Infused, Retracted
 from shared.events.signatures import RecordSigned
 from shared.protocol.versions import VersionText, checked, is_text, text_key
-from shared.words import ParticipantId, SourceId, TrailError
+from shared.words import ParticipantId, SourceId, TrailError, source_name
 
 SOURCE: Final = SourceId("service/screening")
 _TRIAL: Final = "trial"
@@ -75,7 +76,7 @@ class ScreeningDecider:
         except TrailError as error:
             # Sealed, but no protocol of this trial that this engine can read: the version in force stays in force.
             # In older formats nothing was said of it, and a replay of such a log says nothing either.
-            if event.entry.header.format <= 3:
+            if event.entry.header.format < PERSONS_SINCE:
                 return Step()
             return Step(decisions=[unusable_version(adopted_rules(trial), event, str(error))])
         adopted = trial.model_copy(update={"document": data.document, "digest": data.digest})
@@ -118,7 +119,7 @@ class ScreeningDecider:
             participant = state[key]
             if not isinstance(participant, Participant):
                 continue
-            if site is not None and participant.source.partition("/")[2] != site:
+            if site is not None and source_name(participant.source) != site:
                 continue
             rules = rules_for(state, trial, participant, now)
             if rules is None:

@@ -11,6 +11,7 @@ from shared.envelope import TYPE_PREFIX
 from shared.events import decisions, identity, log, safety, safety_decisions, screening, signatures
 from shared.events.authority import authority
 from shared.events.base import Data, Role
+from shared.events.identity import Task
 from shared.words import RefusedError
 
 # Sentences for pydantic's error types. Its own wording may change between releases; a sealed reason must not.
@@ -42,7 +43,7 @@ class EventType:
 
     ``since`` is the entry format that brought it: to entries of an older format it does not exist. ``older`` are
     models that entries up to a format are judged by. From format ``or_trial_since`` on it may be about the trial as
-    a whole instead of a participant.
+    a whole instead of a participant. ``task``: what must be delegated to those who act by delegation.
     """
 
     name: str
@@ -52,11 +53,17 @@ class EventType:
     since: int = 1
     or_trial_since: int | None = None
     older: tuple[tuple[int, type[Data]], ...] = ()
+    task: Task | None = None
 
     @property
     def roles(self) -> frozenset[Role]:
         """The roles that may submit it now."""
         return frozenset(self.allowed)
+
+    def may_come_from(self, role: Role, format_: int) -> bool:
+        """Whether this role may submit it in an entry of this format."""
+        since = self.allowed.get(role)
+        return since is not None and since <= format_
 
     def roles_at(self, format_: int) -> frozenset[Role]:
         """The roles that might submit it in an entry of this format."""
@@ -81,8 +88,9 @@ def _row(
     older: tuple[tuple[int, type[Data]], ...] = (),
 ) -> tuple[str, EventType]:
     full = f"{TYPE_PREFIX}{name}.v1"
-    allowed = authority().events[name]
-    return full, EventType(full, model, allowed, participant, since, or_trial_since, older)
+    table = authority()
+    task = table.task_of(name)
+    return full, EventType(full, model, table.events[name], participant, since, or_trial_since, older, task)
 
 
 CATALOGUE: Final[Mapping[str, EventType]] = dict(

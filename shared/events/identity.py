@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from shared.events.base import Data, Hash, Index, KeyIdText, Name, Role, Text, Token
 from shared.moments import Day, Instant, instant
+from shared.words import source_kind
 
 PublicKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 SourceText = Annotated[
@@ -56,7 +57,7 @@ SYSTEM_ROLES = frozenset({"site_system", "screening", "safety"})
 
 
 def _check_kinds(source: str, roles: Sequence[Role]) -> None:
-    kind = source.partition("/")[0]
+    kind = source_kind(source)
     for role in roles:
         if kind not in KINDS_OF_ROLE.get(role, ()):
             raise ValueError(f"the role {role} cannot be granted to the source {source}")

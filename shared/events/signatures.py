@@ -1,6 +1,6 @@
 """Electronic signatures, reviews of the audit trail, and erasure (21 CFR 11.10(e), 11.50, 11.70)."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,9 +20,6 @@ Meaning = Literal[
     "erasure",  # that personal detail is to be erased
 ]
 """What a signature says (21 CFR 11.50(a)(3))."""
-
-PERSONS_SINCE: Final = 4
-"""The entry format from which persons have user ids; what was sealed before waits for no second signature."""
 
 
 class SignedRecord(Data):

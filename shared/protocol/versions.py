@@ -11,7 +11,7 @@ from shared.moments import instant
 from shared.protocol.activations import Activation, followed
 from shared.protocol.model import Protocol, load_protocol
 from shared.records import Document
-from shared.words import TrailError
+from shared.words import TrailError, source_name
 
 _KEY: Final = "protocol:"
 
@@ -38,7 +38,7 @@ class Versions(Document):
 
     def at(self, source: str) -> tuple[Activation, ...]:
         """The activations of a source's site."""
-        return self.sites.get(source.partition("/")[2], ())
+        return self.sites.get(source_name(source), ())
 
     def amended(self, event: SealedEvent, adopted: str) -> "Versions":
         """With one more version; ``adopted`` is the document that the log began with, empty where there is none.

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from services.cli.app import main
+from services.cli.beginning import begin_log
 from services.cli.delivery import Line, line, settled
 from services.cli.installation import Installation
 from services.cli.stack import Stack
@@ -179,7 +180,7 @@ def played(directory: Path) -> Installation:
     Everything is sealed, decided, cosigned and published. A back-up of the log and its checkpoints, made before the
     last three entries, lies beside it in ``older``.
     """
-    home = Installation.create(directory)
+    home = begin_log(directory)
     rows = [json.loads(row) for row in _EXAMPLE.read_text("utf-8").splitlines()]
     drafts = [
         read_draft(json.dumps(row | {"source": site, "subject": f"{site.rpartition('/')[2]}-{person}"}).encode())

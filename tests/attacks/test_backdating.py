@@ -10,6 +10,7 @@ from services.audit.authorities import read_authorities
 from services.audit.notary import Notary
 from services.audit.timestamping import Timestamper
 from services.audit.timestamps import Timestamps
+from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from shared.checkpoint import read_checkpoint
 from shared.moments import instant
@@ -44,7 +45,7 @@ def test_a_clock_that_is_put_back(home: Installation) -> None:
 def test_entries_backdated_with_the_stolen_key(tmp_path: Path) -> None:
     """The operator's notary lives in yesterday from the beginning; the witness and the authority live today."""
     yesterday, certifier = Clock(datetime.now(UTC) - A_DAY), Certifier(tmp_path / "certifier")
-    home = Installation.create(tmp_path / "trial", start=yesterday.now)
+    home = begin_log(tmp_path / "trial", start=yesterday.now)
     with Tsa(certifier) as tsa, witness_alone(home), notary_at(home, home.directory, yesterday) as notary:
         authority = {"name": "tsa-1", "url": tsa.url, "roots": str(certifier.roots)}
         home.timestamping_path.write_text(json.dumps({"every_seconds": 60, "authorities": [authority]}), "utf-8")
@@ -64,7 +65,7 @@ def test_entries_backdated_with_the_stolen_key(tmp_path: Path) -> None:
 def test_entries_backdated_before_anybody_has_seen_one(tmp_path: Path) -> None:
     """What no outsider has seen yet may claim any time since what one has seen: this is a limit, and no fault."""
     yesterday = Clock(datetime.now(UTC) - A_DAY)
-    home = Installation.create(tmp_path / "trial", start=yesterday.now)
+    home = begin_log(tmp_path / "trial", start=yesterday.now)
     with witness_alone(home), notary_at(home, home.directory, yesterday) as notary:
         for number in (1, 2):
             yesterday.now += timedelta(minutes=1)

@@ -21,6 +21,7 @@ from sqlalchemy import insert
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import _ENTRIES, _METADATA, Log
 from services.audit.verify import Verifier
+from services.cli.beginning import begin_log
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.output import out, say
@@ -214,7 +215,7 @@ def main() -> None:
     )
     out.print(table)
     with tempfile.TemporaryDirectory() as name:
-        home = Installation.create(Path(name) / "trial")
+        home = begin_log(Path(name) / "trial")
         stack = Stack(home)
         try:
             stack.start()

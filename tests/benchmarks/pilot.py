@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from services.cli.installation import trial_file
+from services.cli.beginning import trial_file
 from services.cli.output import say
 from services.cli.sdtm import read_study
 from services.safety.decide import SafetyDecider

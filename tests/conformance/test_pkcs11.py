@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.audit.app import AuditSettings
+from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
 from services.cli.stack import Stack
@@ -146,7 +147,7 @@ def test_a_log_moves_from_a_file_into_a_token_by_rotating_its_key(
 
 @pytest.mark.slow
 def test_a_running_system_moves_its_log_key_into_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     monkeypatch.setenv("TRAIL_KEY_NEXT", URI)
     monkeypatch.setenv("TRAIL_KEY_PIN", PIN)
     command = [sys.executable, "-m", "services.cli.app", "key", "rotate", "--why", "into the HSM", "--to", URI]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.beginning import begin_log
 from services.cli.delivery import line, settled
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -48,7 +49,7 @@ GARBAGE: dict[str, tuple[str, bytes, dict[str, str]]] = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[tuple[Installation, Stack]]:
-    made = Installation.create(tmp_path / "trial")
+    made = begin_log(tmp_path / "trial")
     stack = Stack(made)
     try:
         stack.start()

@@ -23,6 +23,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 
 from services.audit.admission import arrival_of
+from services.cli.beginning import begin_log
 from services.cli.broker_access import server_configuration
 from services.cli.broker_tls import ensure_certificate
 from services.cli.installation import Installation
@@ -121,7 +122,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
-    home = Installation.create(folder / "trial")
+    home = begin_log(folder / "trial")
     ensure_certificate(home)
     keys = {}
     for name in WHO:
@@ -379,7 +380,7 @@ def test_nothing_is_said_without_tls_and_no_other_broker_is_taken_for_this_one(
         except (TimeoutError, ConnectionResetError):
             greeting = b""
         assert b"INFO" not in greeting  # not even the greeting with the nonce is said
-    other = Installation.create(tmp_path / "other")
+    other = begin_log(tmp_path / "other")
     ensure_certificate(other)
     with pytest.raises(TrailError, match="certificate of another authority"):
         asyncio.run(connect(broker.url, "a", replace(broker.credentials("a"), ca=other.broker_ca_path)))

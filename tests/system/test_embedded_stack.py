@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from services.cli.installation import Installation
+from services.cli.beginning import begin_log
 from services.cli.stack import Stack
 from tests.scenario import SITE, Local, play
 
 
 def test_the_embedded_stack_seals_decides_and_replays(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     stack = Stack(home)
     try:
         stack.start()

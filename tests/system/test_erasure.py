@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.app import app
+from services.cli.beginning import begin_log
 from services.cli.installation import Installation, user_of
 from services.cli.reading import reading
 from services.cli.stack import Stack
@@ -110,7 +111,7 @@ def holding(home: Installation, text: str) -> list[Path]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Installation]:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     stack = Stack(home)
     try:
         stack.start()

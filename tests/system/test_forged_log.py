@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.beginning import begin_log
 from services.cli.delivery import line, settled
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -44,7 +45,7 @@ async def forge(home: Installation, url: str) -> None:
 
 @pytest.mark.slow
 def test_a_forged_log_message_is_not_acted_on_and_stops_every_service(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     stack = Stack(home)
     try:
         stack.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.audit.log import Log
+from services.cli.beginning import begin_log
 from services.cli.broker_access import FOUNDERS, write_configuration
 from services.cli.installation import Installation, granted
 from services.cli.stack import Stack
@@ -39,7 +40,7 @@ OTHER = SourceId("site/702")
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    home = Installation.create(tmp_path_factory.mktemp("guarded") / "trial")
+    home = begin_log(tmp_path_factory.mktemp("guarded") / "trial")
     write_configuration(home)
     stack = Stack(home)
     try:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
+from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from services.cli.running import running_stack
 from shared.words import TrailError
@@ -37,7 +38,7 @@ def trail(*arguments: str | Path) -> Answer:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Installation]:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     with running_stack(home):
         yield home
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from services.audit.log import Log
-from services.cli.installation import Installation, granted
+from services.cli.beginning import begin_log
+from services.cli.installation import granted
 from services.cli.stack import Stack
 from shared.drafts import Draft
 from shared.identities import ROOT_SOURCE
@@ -35,7 +36,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[Local]:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     stack = Stack(home)
     try:
         stack.start()
@@ -125,7 +126,7 @@ def test_what_broke_off_is_sent_by_the_next_run(post: Post, tmp_path: Path) -> N
 
 
 def test_a_receipt_that_another_log_has_signed_settles_nothing(post: Post, system: Local, tmp_path: Path) -> None:
-    other = Installation.create(tmp_path / "other")
+    other = begin_log(tmp_path / "other")
     registered = ("screening.registered", "701-001", '{"sex": "female", "birth_date": "1981-08-17"}')
     with pytest.raises(subprocess.TimeoutExpired):
         post(*registered, timeout=12, TRAIL_LOG_KEY=other.log_key.vkey())

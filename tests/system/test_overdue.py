@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from services.cli.installation import Installation
+from services.cli.beginning import begin_log
 from services.cli.stack import Stack
 from shared import courier
 from shared.broker import connect, provision
@@ -21,7 +21,7 @@ def test_overdue_receipts_are_alarmed_and_their_events_sent_again(
     """A real broker that nobody seals from."""
     monkeypatch.setattr(courier, "RESEND_AFTER", 0.2)
     monkeypatch.setattr(courier, "ALARM_AFTER", 0.5)
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     stack = Stack(home)
     outbox = home.outbox(ROOT_SOURCE)
     sponsor = {"public_key": "A" * 43 + "=", "holder": "Sponsor", "source": "sponsor/1", "roles": ["sponsor"]}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from services.cli.running import running_stack
 from shared.protocol.model import protocol_digest
@@ -16,7 +17,7 @@ from tests.system.test_identity_commands import PHRASE, said, trail
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Installation]:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     with running_stack(home):
         yield home
 

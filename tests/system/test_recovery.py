@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.beginning import begin_log
 from services.cli.delivery import Line, line, settled
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -35,7 +36,7 @@ COMPLETED = draft("screening.completed", on="2026-03-04")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Installation:
-    return Installation.create(tmp_path / "trial")
+    return begin_log(tmp_path / "trial")
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ async def post(connected: Line, *drafts: Draft, timeout: float = 60) -> bool:
 def test_two_thousand_entries_under_one_checkpoint_are_decided_on(tmp_path: Path) -> None:
     """More than the broker leaves unacknowledged at once: deciding must not wait for what cannot come."""
     start = datetime(2026, 3, 4, 1, tzinfo=UTC)
-    home = Installation.create(tmp_path / "trial", clock="simulated", start=start, tick_seconds=1)
+    home = begin_log(tmp_path / "trial", clock="simulated", start=start, tick_seconds=1)
     stack = Stack(home)
 
     async def play() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.beginning import begin_log
 from services.cli.delivery import line, settled
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -41,7 +42,7 @@ async def post(home: Installation, url: str, type_: str, **data: object) -> None
 
 @pytest.mark.slow
 def test_sites_deciders_and_auditors_follow_a_rotation(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     stack = Stack(home)
     try:
         stack.start()
@@ -91,7 +92,7 @@ async def at_rest(home: Installation, url: str) -> None:
 @pytest.mark.slow
 def test_an_interrupted_rotation_is_finished_by_the_next(tmp_path: Path) -> None:
     """The command is killed when the rotation is sealed and not yet remembered on this machine."""
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     before = (home.directory / "trial.json").read_text("utf-8")
     stack = Stack(home)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.installation import Installation
+from services.cli.beginning import begin_log
 from services.cli.persons import new_person_key
 from services.cli.reading import reading
 from services.cli.stack import Stack
@@ -73,7 +73,7 @@ class Scene(Local):
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """An investigator with a key file of her own, and an eligible participant at her site."""
-    home = Installation.create(tmp_path_factory.mktemp("signing") / "trial")
+    home = begin_log(tmp_path_factory.mktemp("signing") / "trial")
     stack = Stack(home)
     stack.start()
     scene = Scene(home, stack.url)
@@ -162,9 +162,21 @@ def test_in_one_session_the_first_signing_takes_both_components_and_each_later_o
     scene: Scene,
 ) -> None:
     said = {"ae": "7", "term": "Fatigue", "onset": "2026-03-02", "grade": 1, "causality": "possible", "serious": []}
-    index = scene.say("safety.event_reported", said)[0]["index"]
+    scene.say("safety.event_reported", said)
+    before = set(scene.book().signatures)
     yes, again = ("Sign this?", "yes"), ("Passphrase:", PHRASE)
     code, screen = scene.sign(answers=[yes, *BOTH, yes, again, ("Sign this?", "quit")])
     assert code == 0, screen
     assert (screen.count("User id:"), screen.count("Passphrase:")) == (1, 2)
-    assert index <= max(each.index for each in scene.book().signatures.values())
+    made = [one for at, one in scene.book().signatures.items() if at not in before]
+    assert [(one.user, one.status) for one in made] == [(USER, "valid")] * 2
+
+
+def test_an_investigator_orders_an_erasure_with_the_key_that_a_passphrase_opens(scene: Scene) -> None:
+    where = ("--data", str(scene.home.directory), "--broker", scene.url)
+    asked = ["erase", PERSON, "--why", "asked for by the participant", "--by", USER, *where]
+    code, screen = at_terminal(asked, *BOTH)
+    (order,) = (one for one in scene.entries() if one.header.subject.endswith("privacy.erasure_ordered"))
+    key = PersonKey(scene.home.directory / "keys" / f"{USER}.key").about()
+    assert (order.admitted, order.header.key) == (True, key.id), screen
+    assert (code, "2 more of 2 different persons must sign" in " ".join(screen.split())) == (1, True), screen

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.audit.timestamps import Timestamps
+from services.cli.beginning import begin_log
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.reading import reading, verify
@@ -45,7 +46,7 @@ def stamped(home: Installation) -> int:
 
 
 def test_checkpoints_are_stamped_checked_and_a_dead_authority_shows_and_stops_nothing(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     certifier = Certifier(tmp_path / "authority")
     with Tsa(certifier) as tsa:
         (home.directory / "tsa-1.pem").write_bytes(certifier.roots.read_bytes())

@@ -163,9 +163,6 @@ class World:
     def admitted(self, source: SourceId, event_id: str) -> Entry | None:
         return self.known.get((source, event_id))
 
-    def leaf(self, index: int) -> str | None:
-        return self.entries[index].leaf.hex() if index < len(self.entries) else None
-
     def at(self, index: int) -> Entry | None:
         return self.entries[index] if index < len(self.entries) else None
 

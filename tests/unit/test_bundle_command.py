@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.beginning import begin_log
 from services.cli.exporting import export_bundle
 from services.cli.installation import Installation
 from services.console.bundle import verify
@@ -17,7 +18,7 @@ from tests.evidence import manifest_of, unpacked
 @pytest.fixture
 def home(tmp_path: Path) -> Installation:
     """A data directory whose log has just been begun, and whose policy asks for no witness."""
-    home = Installation.create(tmp_path / "trial", clock="simulated", start=instant("2026-03-04T09:00:00Z"))
+    home = begin_log(tmp_path / "trial", clock="simulated", start=instant("2026-03-04T09:00:00Z"))
     (home.directory / "policy").write_text(Policy((home.log_key,), {}, {}).text())
     return home
 
@@ -46,7 +47,7 @@ def test_a_program_is_told_what_was_written(
 
 
 def test_where_witnesses_have_to_cosign_and_have_not_there_is_no_bundle(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     policy = home.policy()
     if policy is None or policy.quorum == "none":
         pytest.skip("a new data directory asks for no witness")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from services.cli.beginning import begin_log, grant_new_services
 from services.cli.installation import DECIDING, Installation
 from shared.envelope import read_envelope
 from shared.identities import ROOT_SOURCE
@@ -9,10 +10,10 @@ from shared.words import SourceId
 
 
 def test_a_service_that_came_later_than_the_log_is_granted_its_right_once(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     (home.directory / "keys" / "service-safety.pem").unlink()
     for _ in range(2):
-        home.with_new_services()
+        grant_new_services(home)
         outbox = home.outbox(ROOT_SOURCE)
         told = [read_envelope(one.payload).data for one in outbox.waiting(20)]
         outbox.close()

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
+from services.cli.beginning import begin_log
 from services.cli.doctor import examine
-from services.cli.installation import Installation
 from shared.attempts import MOST, AccessError, Attempts
 from shared.events.identity import AccessFailed
 from shared.key_files import Cost
@@ -307,7 +307,7 @@ def test_the_command_changes_a_passphrase_and_unlocks_a_key(tmp_path: Path) -> N
 def test_the_doctor_tells_of_keys_that_others_read_that_are_locked_or_expire(
     tmp_path: Path, later: Iterator[datetime], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     key = PersonKey(home.directory / "keys" / "a.ivanova.key", CHEAP, CHEAP)
     key.create(USER, HOLDER, PHRASE, NOW, expires=datetime.now(UTC).date() + timedelta(days=3))
     fail(key, MOST, later)

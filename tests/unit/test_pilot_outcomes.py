@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.installation import trial_file
+from services.cli.beginning import trial_file
 from services.cli.sdtm import map_study
 from services.cli.sdtm.tables import Table, read_tables
 from services.safety.outcomes import Outcomes, outcomes

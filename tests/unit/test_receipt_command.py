@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
+from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from services.cli.receipts import save, verify
 from shared.note import NoteKey
@@ -16,7 +17,7 @@ from tests.notary import STRANGER
 @pytest.fixture
 def home(tmp_path: Path) -> Installation:
     """A new log: its genesis has its receipt already."""
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     assert save(home.directory, "admin/root", 1, tmp_path / "taken") == 0
     return home
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from services.cli.beginning import begin_log, trial_file
 from services.cli.importing import import_study
-from services.cli.installation import Installation, trial_file
 from services.cli.sdtm import Study, Table, map_study, read_study
 from services.cli.sdtm.codes import ITEMS, URINE
 from services.cli.sdtm.tables import read_tables
@@ -510,10 +510,10 @@ def test_a_participant_who_was_never_exposed_is_screened_and_nothing_more() -> N
 
 
 def test_a_log_begins_with_the_trial_file_that_is_named(tmp_path: Path) -> None:
-    home = Installation.create(tmp_path / "pilot", protocol=trial_file("CDISCPILOT01"))
+    home = begin_log(tmp_path / "pilot", protocol=trial_file("CDISCPILOT01"))
     assert (home.trial, home.log_key.name) == ("CDISCPILOT01", "trialtrail.example/CDISCPILOT01")
     assert (home.directory / "protocol.yaml").read_text("utf-8") == trial_file("cdiscpilot01")
-    assert Installation.create(tmp_path / "usual").trial == "NCT06027853"
+    assert begin_log(tmp_path / "usual").trial == "NCT06027853"
 
 
 def test_a_trial_file_is_found_by_its_path_or_by_the_name_it_comes_with(tmp_path: Path) -> None:
@@ -526,12 +526,12 @@ def test_a_trial_file_is_found_by_its_path_or_by_the_name_it_comes_with(tmp_path
 
 def test_nothing_is_begun_with_a_text_that_is_no_trial_file(tmp_path: Path) -> None:
     with pytest.raises(TrailError, match=r"the protocol document is wrong: .*is missing"):
-        Installation.create(tmp_path / "trial", protocol="trial: OURS\n")
+        begin_log(tmp_path / "trial", protocol="trial: OURS\n")
     assert not (tmp_path / "trial").exists()
 
 
 def test_a_study_is_not_imported_under_another_trial_than_the_log_began_with(tmp_path: Path) -> None:
-    Installation.create(tmp_path / "trial")
+    begin_log(tmp_path / "trial")
     with pytest.raises(TrailError, match="began with another trial file than cdiscpilot01"):
         import_study(tmp_path / "trial", tmp_path / "absent", protocol="cdiscpilot01", json_=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.audit.cosignatures import Cosignatures
+from services.cli.beginning import begin_log
 from services.cli.checking import verify_directory
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG
@@ -113,7 +114,7 @@ def test_a_log_and_checkpoints_cut_back_together_are_missed_by_a_kept_cosignatur
 
 def test_a_rotated_key_is_taken_out_of_the_policy_and_forgotten_by_the_witness_here(tmp_path: Path) -> None:
     """A stolen key must not get a cosignature for a tree of the thief's own."""
-    home = Installation.create(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial")
     rotated = home.rotated(1, NoteKey(home.log_key.name, STRANGER.public))
     own = rotated.policy()
     assert own is not None
