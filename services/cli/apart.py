@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from services.cli.beginning import begin_log, trial_file
+from services.cli.beginning import begin_log, opened_to_begin, trial_file
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.output import GOOD, WRONG, progress, safe, say
@@ -13,17 +13,17 @@ from shared.words import SourceId
 _WITHOUT_WAITING = 2.0
 
 
-def begin(directory: Path, witness_url: str = "", protocol: str | None = None) -> None:
+def begin(directory: Path, witness_url: str = "", protocol: str | None = None, *, practice: bool = False) -> None:
     """Begin a log in a data directory, unless it holds one; its own witness will be asked at ``witness_url``.
 
     ``protocol`` names the trial's file; see ``trial_file``.
     """
     if (directory / "trial.json").exists():
-        home = Installation.open(directory)
+        home = opened_to_begin(directory, practice=practice)
         say(f"{safe(home.directory)} holds the log of {home.trial} already; nothing was changed.")
     else:
         text = None if protocol is None else trial_file(protocol)
-        home = begin_log(directory, witness_url=witness_url, protocol=text)
+        home = begin_log(directory, witness_url=witness_url, protocol=text, practice=practice)
         say(f"[green]A log for {home.trial} has begun[/] in {safe(home.directory)}.")
     say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
 

@@ -46,17 +46,28 @@ TrialFile = Annotated[
 ]
 
 
+Practice = Annotated[
+    bool,
+    typer.Option(
+        "--practice",
+        envvar="TRAIL_PRACTICE",
+        help="Begin a log to practise with: `submit` makes the keys of persons too.",
+    ),
+]
+
+
 @app.command()
 def up(
     data: Data = DEFAULT,
     guarded: Annotated[
         bool, typer.Option("--guarded", help="A broker that tells its users apart, with TLS; remembered.")
     ] = False,
+    practice: Practice = False,
 ) -> None:
     """Start the embedded stack (broker, witness, audit, screening, safety) and keep it running until Ctrl-C."""
     from services.cli.running import keep_up
 
-    keep_up(data, guarded=guarded)
+    keep_up(data, guarded=guarded, practice=practice)
 
 
 @app.command()
@@ -66,11 +77,12 @@ def init(
         str, typer.Option("--witness-url", help="Where this log's own witness will be asked, if it is started.")
     ] = "",
     protocol: TrialFile = None,
+    practice: Practice = False,
 ) -> None:
     """Begin the log of a trial whose parts are started by something else, such as Docker Compose."""
     from services.cli.apart import begin
 
-    begin(data, witness_url, protocol)
+    begin(data, witness_url, protocol, practice=practice)
 
 
 @app.command()

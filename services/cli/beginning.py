@@ -38,13 +38,15 @@ def begin_log(
     keys: Mapping[str, SigningKey] | None = None,
     witness_url: str = "",
     protocol: str | None = None,
+    practice: bool = False,
 ) -> Installation:
     """Begin a new log: keys, genesis entry, and the root's first statements waiting in its outbox.
 
     ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
     must come out the same every time; ``witness_url`` is where the witness begun here will be asked, left
     empty where the embedded stack starts it; ``protocol`` is the text of the trial's file, that of NCT06027853
-    where it is left out. Raises TrailError when the directory is in use, or the text is no trial file.
+    where it is left out; a ``practice`` log is not for a trial, and a simulated one never is.
+    Raises TrailError when the directory is in use, or the text is no trial file.
     """
     # Empty folders may be there: mount points of the volumes that a container keeps the parts in.
     if any(not path.is_dir() for path in directory.rglob("*")):
@@ -58,7 +60,13 @@ def begin_log(
     directory.mkdir(parents=True, exist_ok=True)
     for name, key in made.items():
         key.save(directory / "keys" / f"{name}.pem")
-    home = Installation(directory.resolve(), trial, NoteKey(origin, made["log"].public), clock)
+    home = Installation(
+        directory.resolve(),
+        trial,
+        NoteKey(origin, made["log"].public),
+        clock,
+        practice=practice or clock == "simulated",
+    )
     now = stamp(start or datetime.now(UTC))
     opened = {
         "origin": origin,
@@ -92,6 +100,20 @@ def begin_log(
     (directory / "protocol.yaml").write_text(text, "utf-8")
     _begin_witness(home, witness_url)
     home.write()  # last: a directory without it was never finished, and is begun again
+    return home
+
+
+def opened_to_begin(directory: Path, *, practice: bool) -> Installation:
+    """A data directory that one was about to begin, and that was begun before.
+
+    Raises TrailError when it was to be one for practice, and is a trial's.
+    """
+    home = Installation.open(directory)
+    if practice and not home.practice:
+        raise TrailError(
+            f"{directory} holds the log of a trial, which never becomes one to practise with: name another "
+            "directory with --data, or leave --practice out"
+        )
     return home
 
 

@@ -63,19 +63,21 @@ class Post:
     def missing_grants(self, drafts: Sequence[Draft], investigators: Mapping[str, str] = {}) -> list[Draft]:
         """Make the keys that these drafts need and this machine lacks, and draft the root's grants of them.
 
-        ``investigators``: their names by source, where they are known.
+        ``investigators``: their names by source, where they are known. Raises TrailError, having made none, when
+        one of them may not be made here.
         """
+        needed = sorted({(SourceId(draft.source), draft.signing_role) for draft in drafts})
+        apart = None if self.person is None else self.person[0]
+        lacking = [one for one in needed if one[0] != apart and not self.home.has_key(*one)]
+        for source, role in lacking:
+            self.home.check_may_make(source, role)
         grants = []
-        for source, role in sorted({(draft.source, draft.signing_role) for draft in drafts}):
-            source_id = SourceId(source)
-            if self.person is not None and self.person[0] == source_id:
-                continue
-            if not self.home.has_key(source_id, role):
-                holder = holder_of(source_id, role)
-                if role == "investigator":
-                    holder = investigators.get(source, holder)
-                time = min(draft.time for draft in drafts if draft.source == source)
-                grants.append(self.home.grant(source_id, role, holder, time))
+        for source, role in lacking:
+            holder = holder_of(source, role)
+            if role == "investigator":
+                holder = investigators.get(source, holder)
+            time = min(draft.time for draft in drafts if draft.source == source)
+            grants.append(self.home.grant(source, role, holder, time))
         return grants
 
     def put(self, drafts: Sequence[Draft]) -> dict[SourceId, list[int]]:

@@ -47,7 +47,7 @@ def import_study(
     with progress("reading SAS transport files", None):
         study = read_study(source, trial)
     begun = (directory / "trial.json").exists()
-    home = Installation.open(directory) if begun else begin_log(directory, protocol=text)
+    home = Installation.open(directory) if begun else begin_log(directory, protocol=text, practice=True)
     with _stack_if_needed(home, broker) as url:
         outcomes = asyncio.run(_import(home, url, study.drafts))
     with reading(home) as read:

@@ -54,6 +54,8 @@ class Installation:
     """One trial's data directory.
 
     ``log_key`` is the log's first key; ``rotations`` are its later ones, each with the size from which it signs.
+    In a ``practice`` log the command makes plain keys for whoever a draft needs, persons too; no participant of a
+    trial belongs in one.
     """
 
     directory: Path
@@ -61,6 +63,7 @@ class Installation:
     log_key: NoteKey
     clock: Clock
     rotations: tuple[tuple[int, NoteKey], ...] = ()
+    practice: bool = False
 
     @classmethod
     def open(cls, directory: Path) -> "Installation":
@@ -72,7 +75,8 @@ class Installation:
             known = json.loads((directory / "trial.json").read_text("utf-8"))
             rotations = tuple((one["from"], NoteKey.parse(one["log_key"])) for one in known.get("rotations", []))
             first = NoteKey.parse(known["log_key"])
-            return cls(directory.resolve(), known["trial"], first, known["clock"], rotations)
+            practice = known.get("practice") is True or known["clock"] == "simulated"
+            return cls(directory.resolve(), known["trial"], first, known["clock"], rotations, practice)
         except FileNotFoundError:
             raise TrailError(
                 f"{directory} is not a data directory (it has no trial.json); start one with `trail up --data "
@@ -111,6 +115,8 @@ class Installation:
     def write(self) -> None:
         """Write trial.json: from then on the directory is one."""
         known: dict[str, object] = {"trial": self.trial, "log_key": self.log_key.vkey(), "clock": self.clock}
+        if self.practice:
+            known["practice"] = True
         if self.rotations:
             known["rotations"] = [{"from": start, "log_key": key.vkey()} for start, key in self.rotations]
         draft = self.directory / "trial.json.new"
@@ -267,14 +273,27 @@ class Installation:
     def grant(self, source: SourceId, role: Role, holder: str, time: str, key: SigningKey | None = None) -> Draft:
         """Make a key for a source and draft the root's grant of it.
 
-        Raises TrailError when the role does not go with the source, or the key is there already.
+        Raises TrailError when it may not be made (see ``check_may_make``), or is there already.
         """
-        if source_kind(source) not in KINDS_OF_ROLE.get(role, ()):
-            raise TrailError(f"a key with role {role} cannot speak for {source}")
+        self.check_may_make(source, role)
         made, name = key or SigningKey.generate(), self.key_name(source, role)
         made.save(self.directory / "keys" / f"{name}.pem")
         data = granted(made, source, role, holder, self.broker_key(name))
         return Draft(source=ROOT_SOURCE, type="identity.granted", time=time, data=data)
+
+    def check_may_make(self, source: SourceId, role: Role) -> None:
+        """Raise TrailError when the role does not go with the source, or the key would be a person's.
+
+        Those are opened by a passphrase, except for practice.
+        """
+        if source_kind(source) not in KINDS_OF_ROLE.get(role, ()):
+            raise TrailError(f"a key with role {role} cannot speak for {source}")
+        if user_of(source, role) is not None and not self.practice:
+            raise TrailError(
+                f"there is no key for the {role} of {source}, and a person's key is opened by that person's "
+                "passphrase: grant it with `trail identity grant`, and let them post with `trail submit --by`. "
+                "(Only in a log begun with `trail up --practice` are such keys made for you.)"
+            )
 
 
 def granted(

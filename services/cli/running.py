@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from services.audit.log import Log
 from services.cli import checking, show
 from services.cli.access import opened
-from services.cli.beginning import begin_log
+from services.cli.beginning import begin_log, opened_to_begin
 from services.cli.broker_access import write_configuration
 from services.cli.delivery import Post, line
 from services.cli.demo import Player
@@ -30,9 +30,16 @@ from shared.outbox import Outcome
 from shared.words import RefusedError, SourceId, TrailError
 
 
-def keep_up(directory: Path, *, guarded: bool = False) -> None:
-    """Run the stack in the foreground until interrupted; ``guarded``: its broker tells its users apart."""
-    home = _open_or_create(directory)
+def keep_up(directory: Path, *, guarded: bool = False, practice: bool = False) -> None:
+    """Run the stack in the foreground until interrupted; ``guarded``: its broker tells its users apart.
+
+    ``practice``: a log that begins here is one to practise with.
+    """
+    home = (
+        opened_to_begin(directory, practice=practice)
+        if (directory / "trial.json").exists()
+        else begin_log(directory, practice=practice)
+    )
     if guarded:
         write_configuration(home)
     with _stopping() as stopped, running_stack(home) as stack:
@@ -43,6 +50,11 @@ def keep_up(directory: Path, *, guarded: bool = False) -> None:
             say(
                 "[yellow]The only witness runs on this machine[/], to show how it works. A real one belongs to "
                 "another organisation: docs/witness.md."
+            )
+        if home.practice:
+            say(
+                "[yellow]A log to practise with[/]: the keys of persons are made for you, without passphrases. "
+                "Begin a trial's without --practice."
             )
         say("Post events with `trail submit FILE.ndjson --wait`; stop with Ctrl-C.")
         stopped.wait()
@@ -185,12 +197,6 @@ def _tell_outcomes(outcomes: Sequence[tuple[SourceId, Outcome]], count: int, *, 
     )
     if not done:
         say("The rest waits in the outbox; run the same command again, with --wait.")
-
-
-def _open_or_create(directory: Path) -> Installation:
-    if (directory / "trial.json").exists():
-        return Installation.open(directory)
-    return begin_log(directory)
 
 
 async def _introduce(home: Installation, url: str) -> None:

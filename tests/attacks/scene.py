@@ -180,7 +180,7 @@ def played(directory: Path) -> Installation:
     Everything is sealed, decided, cosigned and published. A back-up of the log and its checkpoints, made before the
     last three entries, lies beside it in ``older``.
     """
-    home = begin_log(directory)
+    home = begin_log(directory, practice=True)
     rows = [json.loads(row) for row in _EXAMPLE.read_text("utf-8").splitlines()]
     drafts = [
         read_draft(json.dumps(row | {"source": site, "subject": f"{site.rpartition('/')[2]}-{person}"}).encode())

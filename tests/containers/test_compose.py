@@ -35,7 +35,7 @@ class Composed:
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """Run docker compose on the project."""
-        environment = dict(os.environ) | {"TRAIL_PORT": str(self.port), "TRAIL_TAG": "test"}
+        environment = dict(os.environ) | {"TRAIL_PORT": str(self.port), "TRAIL_TAG": "test", "TRAIL_PRACTICE": "1"}
         command = [*self.command, "--project-name", self.project, *arguments]
         return subprocess.run(
             command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False

@@ -62,7 +62,7 @@ def service(home: Installation, name: str, key: str, url: str) -> Iterator[None]
 
 
 def test_a_broker_in_a_container_carries_the_same_system(broker: DockerContainer, tmp_path: Path) -> None:
-    home = begin_log(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial", practice=True)
     home.policy_path.unlink()  # no witness runs here, so none may be asked for
     url = f"nats://{broker.get_container_host_ip()}:{broker.get_exposed_port(4222)}"
     with ExitStack() as parts:

@@ -97,6 +97,21 @@ def test_a_bad_draft_file_sends_nothing_and_says_what_to_mend(up: Path, tmp_path
     assert "line 2: data: creatinine cannot be negative" in answer.stderr
 
 
+def test_a_trials_log_gives_no_person_a_key_without_a_passphrase(up: Path, tmp_path: Path) -> None:
+    judged = draft("screening.judged", interferes=False, statement="none", on="2026-03-03") | {
+        "role": "investigator"
+    }
+    ours = [CREATININE | {"source": "site/703"}, judged | {"source": "site/704"}]
+    keys = sorted(path.name for path in (up / "keys").iterdir())
+    answer = trail("submit", write(tmp_path / "judged.ndjson", *ours), "--wait", "--data", up)
+    assert answer.returncode == 2
+    assert "a person's key is opened by that person's passphrase" in " ".join(answer.stderr.split())
+    assert sorted(path.name for path in (up / "keys").iterdir()) == keys, "no other key was made on the way"
+    assert not (up / "outbox" / "site-703.sqlite").exists(), "nothing waits to be sent"
+    answer = trail("up", "--practice", "--data", up)
+    assert (answer.returncode, "never becomes one to practise with" in answer.stderr) == (2, True), answer.stderr
+
+
 def test_an_event_the_notary_refuses_is_reported_with_its_reason(up: Path, tmp_path: Path) -> None:
     unknown = CREATININE | {"subject": "701-999"}
     answer = trail("submit", write(tmp_path / "unknown.ndjson", unknown), "--wait", "--data", up)

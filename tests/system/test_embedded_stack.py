@@ -8,7 +8,7 @@ from tests.scenario import SITE, Local, play
 
 
 def test_the_embedded_stack_seals_decides_and_replays(tmp_path: Path) -> None:
-    home = begin_log(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial", practice=True)
     stack = Stack(home)
     try:
         stack.start()

@@ -111,7 +111,7 @@ def holding(home: Installation, text: str) -> list[Path]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Installation]:
-    home = begin_log(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial", practice=True)
     stack = Stack(home)
     try:
         stack.start()

@@ -40,7 +40,7 @@ OTHER = SourceId("site/702")
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    home = begin_log(tmp_path_factory.mktemp("guarded") / "trial")
+    home = begin_log(tmp_path_factory.mktemp("guarded") / "trial", practice=True)
     write_configuration(home)
     stack = Stack(home)
     try:

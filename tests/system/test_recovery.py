@@ -36,7 +36,7 @@ COMPLETED = draft("screening.completed", on="2026-03-04")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Installation:
-    return begin_log(tmp_path / "trial")
+    return begin_log(tmp_path / "trial", practice=True)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Scene(Local):
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """An investigator with a key file of her own, and an eligible participant at her site."""
-    home = begin_log(tmp_path_factory.mktemp("signing") / "trial")
+    home = begin_log(tmp_path_factory.mktemp("signing") / "trial", practice=True)
     stack = Stack(home)
     stack.start()
     scene = Scene(home, stack.url)
