@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
+# A file of tests stays on one core: its fixtures are made once.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: demo test test-all check part11 bench strangers setup clean
 
@@ -11,10 +13,10 @@ demo: setup  ## run a whole synthetic study through the real stack, verify it, r
 	$(BIN)/trail demo
 
 test: setup  ## everything that takes less than ten minutes together
-	$(BIN)/pytest -m "not slow and not containers"
+	$(PYTEST) -m "not slow and not containers"
 
 test-all: setup  ## the rest: kills, containers
-	$(BIN)/pytest -m "slow or containers"
+	$(PYTEST) -m "slow or containers"
 
 check: setup  ## style, types, import rules
 	$(BIN)/ruff check .

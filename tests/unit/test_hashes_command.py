@@ -18,7 +18,7 @@ from tests.owner import drop_guards
 def office(tmp_path: Path) -> Office:
     office = Office.founded(tmp_path, clock="simulated", tick_seconds=60)
     office.move_clock(START + timedelta(minutes=600))
-    Installation(tmp_path, TRIAL, LOG_KEY, "simulated")._write()
+    Installation(tmp_path, TRIAL, LOG_KEY, "simulated").write()
     return office
 
 

@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     house.pass_time(1)
     house.notary.close()
-    Installation(directory, TRIAL, LOG_KEY, "simulated")._write()
+    Installation(directory, TRIAL, LOG_KEY, "simulated").write()
     return directory
 
 

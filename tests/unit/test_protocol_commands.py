@@ -37,7 +37,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     with_people(site)
-    Installation(tmp_path, TRIAL, LOG_KEY, "simulated")._write()
+    Installation(tmp_path, TRIAL, LOG_KEY, "simulated").write()
     yield site
     site.notary.close()
 

@@ -40,7 +40,7 @@ def cosigned(office: Office) -> None:
 def office(tmp_path: Path) -> Office:
     office = Office.founded(tmp_path / "trial", clock="simulated", tick_seconds=60)
     home = Installation(tmp_path / "trial", TRIAL, LOG_KEY, "simulated")
-    home._write()
+    home.write()
     home.policy_path.write_text(policy(LOG_KEY).text(), "utf-8")
     return office
 
