@@ -68,6 +68,6 @@ def test_the_attacks_that_were_promised_are_all_there() -> None:
     for attack in (
         *("flip", "delete an entry", "insert", "reorder", "truncate", "rewrite everything", "two auditors"),
         *("restore", "backdate", "withhold", "drop messages", "replay", "second notary", "corrupt"),
-        *("delete the database", "flood", "fill the"),
+        *("delete the database", "flood", "fill the", "passphrase", "another record", "rights", "what needs two"),
     ):
         assert attack in text
