@@ -32,6 +32,7 @@ class Identity:
 
     ``user``: the person's user id, None for a system. ``sites``: whose participants it is about, None for every
     site. ``until``: when the key expires (aware UTC). ``broker``: the public nkey that the broker knows it by.
+    ``given_by``: who gave the person this key in place of another, as long as nobody else has confirmed that.
     """
 
     key: KeyId
@@ -46,6 +47,12 @@ class Identity:
     until: datetime | None = None
     broker: str | None = None
     suspended: LogIndex | None = None
+    given_by: str | None = None
+
+    @property
+    def speaker(self) -> str:
+        """Who it is that acts: a person, whatever the key, else the key."""
+        return self.user or self.key
 
     def may_act_at(self, site: str) -> bool:
         """Whether a site's participants are in its scope."""
@@ -182,6 +189,10 @@ def replaced(
 ) -> tuple[Identity, Identity]:
     """An identity's old key, revoked, and its new one.
 
+    A person's new key is suspended until somebody else than who gave it reinstates it: else whoever replaces keys
+    could sign as anybody, alone (21 CFR 11.200(a)(3)). An administrator signs no records, and only the root can
+    replace and reinstate one.
+
     Raises RefusedError when the new key was ever anybody's, or the old one is not the replacer's to end.
     """
     old = active(data.key, known)
@@ -189,12 +200,14 @@ def replaced(
     if taken is not None:
         raise RefusedError(f"the key {taken.key} was already granted by entry {taken.granted}")
     public = base64.b64decode(data.public_key)
+    waits = old.user is not None and "administrator" not in old.roles
     new = replace(
         old,
         key=key_id(public),
         public=public,
         granted=index,
-        suspended=None,
+        suspended=index if waits else None,
+        given_by=by.speaker if waits else None,
         until=None if data.until is None else instant(data.until),
         broker=data.broker_key,
     )
@@ -216,13 +229,19 @@ def suspended(key: KeyId, by: Identity, known: Identity | None, index: LogIndex)
 def reinstated(key: KeyId, by: Identity, known: Identity | None) -> Identity:
     """An identity that may speak again.
 
-    Raises RefusedError when it is not suspended, not active, or not the reinstater's to touch.
+    Raises RefusedError when it is not suspended, not active, or not the reinstater's to touch, as a key is not that
+    they gave to the person themselves.
     """
     old = active(key, known)
     _check_ours(old, by, "reinstated")
     if old.suspended is None:
         raise RefusedError(f"the key {key} is not suspended")
-    return replace(old, suspended=None)
+    if old.given_by == by.speaker:
+        raise RefusedError(
+            f"the key {key} was given to {old.user} by you: somebody else must confirm that with "
+            "identity.reinstated"
+        )
+    return replace(old, suspended=None, given_by=None)
 
 
 def rotated(data: KeyRotated, known: Iterable[Identity], index: LogIndex) -> tuple[Identity, Identity]:

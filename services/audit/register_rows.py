@@ -111,6 +111,7 @@ def _identity_row(identity: Identity) -> dict[str, Any]:
         "until": _written(identity.until),
         "broker": identity.broker,
         "suspended": identity.suspended,
+        "given_by": identity.given_by,
     }
 
 
@@ -131,6 +132,7 @@ def _read_identity(key: KeyId, value: Mapping[str, Any]) -> Identity:
         until=_read(value.get("until")),
         broker=value.get("broker"),
         suspended=value.get("suspended"),
+        given_by=value.get("given_by"),
     )
 
 

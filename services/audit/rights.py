@@ -22,6 +22,11 @@ def active_identity(register: Register, key: str, sealed_at: datetime) -> Identi
         raise RefusedError(f"the key {key} has not been granted in this log")
     if identity.revoked is not None:
         raise RefusedError(f"the key {key} was revoked by entry {identity.revoked}")
+    if identity.given_by is not None:
+        raise RefusedError(
+            f"the key {key} was given to {identity.user} by entry {identity.granted}, and waits until somebody "
+            "else than who gave it confirms that with identity.reinstated"
+        )
     if identity.suspended is not None:
         raise RefusedError(
             f"the key {key} is suspended since entry {identity.suspended}: an administrator must reinstate it"

@@ -72,7 +72,13 @@ class Office(Speaker):
         known = identity_of(register_of(self.home), user)
         public = public_key or self._new_key(user, known.holder, new_passphrase_file)
         said = {"key": known.key, "public_key": public, "broker_key": broker_key or known.broker}
-        return self.say("key_replaced", until=until, why=why, **said)
+        code = self.say("key_replaced", until=until, why=why, **said)
+        if code == GOOD and "administrator" not in known.roles:
+            err.print(
+                f"The key waits until somebody else has made sure that it is {safe(known.holder)}'s: "
+                f"`trail identity reinstate {safe(user)}`, by another administrator or with the root's key."
+            )
+        return code
 
     def change(
         self,
@@ -153,6 +159,8 @@ def _row(register: Register, identity: Identity) -> dict[str, Any]:
 def _standing(identity: Identity) -> str:
     if identity.revoked is not None:
         return f"revoked by entry {identity.revoked}"
+    if identity.given_by is not None:
+        return f"given by {identity.given_by}, to be confirmed by somebody else"
     if identity.suspended is not None:
         return f"suspended by entry {identity.suspended}"
     return "active" if identity.until is None else f"active until {stamp(identity.until)}"

@@ -129,7 +129,7 @@ def reinstate(
     data: Data = DEFAULT,
     broker: Broker = None,
 ) -> None:
-    """Let a suspended person speak again."""
+    """Let a suspended person speak again; or confirm the key that somebody else has given them."""
     from services.cli.identities import Office
 
     raise typer.Exit(Office(data, by, passphrase_file, broker).about(user, "reinstated", why=why))

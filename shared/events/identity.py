@@ -167,7 +167,8 @@ class Revoked(Data):
 class KeyReplaced(Data):
     """An identity goes on with another key: its user id, name, source, roles and sites stay.
 
-    The old key is revoked for good; a stolen one never comes back.
+    The old key is revoked for good; a stolen one never comes back. A person's new key speaks when somebody else
+    than who sent this has sent ``identity.reinstated``.
     """
 
     key: KeyIdText

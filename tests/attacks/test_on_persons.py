@@ -164,6 +164,18 @@ def test_rights_that_a_person_gives_themselves(office: Office) -> None:
     )
 
 
+def test_a_key_given_to_a_person_in_order_to_sign_as_her(office: Office) -> None:
+    """The holder of the root's key gives an investigator one that only they can use, and confirms it."""
+    record, made = office.report("given"), SigningKey.generate()
+    colleague = office.home.key("site-701-investigator")
+    given = {"key": colleague.id, "public_key": text_key(made), "why": "lost, they say"}
+    assert office.send(office.root, "identity.key_replaced", given, **ADMINISTERED).admitted
+    as_her = {"name": "Investigator of site/701", "user": "investigator.701"}
+    refused(office.sign(record, made, **as_her), "waits until somebody else than who gave it confirms that")
+    alone = office.send(office.root, "identity.reinstated", {"key": made.id, "why": "sure"}, **ADMINISTERED)
+    refused(alone, "somebody else must confirm that with identity.reinstated")
+
+
 def test_one_person_who_signs_what_needs_two(office: Office) -> None:
     order = office.send(office.anna, "privacy.erasure_ordered", {"why": "asked for"})
     for _ in range(2):

@@ -49,6 +49,10 @@ def said(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
 def listed(home: Installation) -> dict[str, dict[str, object]]:
     shown = trail("identity", "list", "--json", "--data", home.directory)
     return {str(one["user"] or one["source"]): one for one in json.loads(shown.stdout)}
@@ -100,11 +104,28 @@ def test_a_person_is_granted_opens_the_key_is_locked_out_and_comes_back(home: In
     assert trail("identity", "reinstate", "li.wei", "--why", "it was her", *data).returncode == 0
     assert trail("identity", "delegate", "wang.f", *task, *by, phrase, *data).returncode == 0
 
-    again = ["--why", "yearly", "--new-passphrase-file", said(tmp_path, "birch window quiet 48"), *data]
-    assert trail("identity", "replace-key", "li.wei", *again).returncode == 0
+    replaced(home, tmp_path)
     wrong_now = trail("identity", "delegate", "wang.f", *task, *by, phrase, *data)
     assert wrong_now.returncode == 2, "the old passphrase belongs to the old key"
     new_phrase = tmp_path / "bir.txt"
     assert trail("identity", "delegate", "wang.f", *task, *by, new_phrase, *data).returncode == 0
     assert trail("verify", home.directory).returncode == 0
     assert trail("replay", "--check", *data).returncode == 0
+
+
+def replaced(home: Installation, tmp_path: Path) -> None:
+    """The root gives her another key, and an administrator confirms it."""
+    data = ["--data", home.directory]
+    again = ["--why", "yearly", "--new-passphrase-file", said(tmp_path, "birch window quiet 48"), *data]
+    office_phrase = said(tmp_path, "marble kettle forty 9 lanes")
+    office = ["--name", "Trial office", "--role", "administrator", "--new-passphrase-file", office_phrase]
+    assert trail("identity", "grant", "office", *office, *data).returncode == 0
+    answer = trail("identity", "replace-key", "li.wei", *again)
+    assert (answer.returncode, "The key waits until somebody else has made sure" in flat(answer.stderr)) == (
+        0,
+        True,
+    )
+    assert listed(home)["li.wei"]["standing"].endswith("to be confirmed by somebody else")
+    confirmed = ("identity", "reinstate", "li.wei", "--why", "she showed her passport", *data)
+    assert "somebody else must confirm that" in flat(trail(*confirmed).stderr), "the root gave it"
+    assert trail(*confirmed, "--by", "office", "--passphrase-file", office_phrase).returncode == 0

@@ -86,6 +86,7 @@ def liar() -> Persons:
 
 def test_a_replaced_key_is_learned_and_the_old_one_speaks_no_more(judge: Judge, liar: Persons) -> None:
     liar.seal("identity.key_replaced", WHY | {"public_key": text_key(SECOND)}, key=ROOT)
+    liar.seal("identity.reinstated", {"key": SECOND.id, "why": "it is theirs"}, key=ROOT)
     liar.speak(SECOND)
     liar.sign(key=SECOND)
     told, identities = judge(liar)
@@ -94,7 +95,13 @@ def test_a_replaced_key_is_learned_and_the_old_one_speaks_no_more(judge: Judge, 
     assert (old["key"], old["revoked"], new["key"], new["revoked"]) == (INVESTIGATOR.id, 4, SECOND.id, None)
     assert (new["user"], new["source"], new["roles"]) == (old["user"], old["source"], old["roles"])
     liar.speak(INVESTIGATOR)
-    assert judge(liar)[0] == "entry 7 is admitted, but its key was revoked by entry 4"
+    assert judge(liar)[0] == "entry 8 is admitted, but its key was revoked by entry 4"
+
+
+def test_a_key_that_was_given_speaks_only_when_it_was_confirmed(judge: Judge, liar: Persons) -> None:
+    liar.seal("identity.key_replaced", WHY | {"public_key": text_key(SECOND)}, key=ROOT)
+    liar.speak(SECOND)
+    assert judge(liar)[0] == "entry 5 is admitted, but its key was suspended by entry 4"
 
 
 def test_a_suspended_key_speaks_again_only_when_it_is_reinstated(judge: Judge, liar: Persons) -> None:

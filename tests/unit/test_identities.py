@@ -122,6 +122,7 @@ def test_a_replaced_key_goes_on_as_the_same_person_and_the_old_one_never_comes_b
     assert about(office, "suspended").admitted
     replaced = about(office, "key_replaced", public_key=text_key(NEW))
     assert replaced.admitted
+    assert confirmed(office, ADMINISTRATOR).admitted
     assert weigh(office, NEW).admitted, "name, roles, sites and delegations stay; a suspension ends with the key"
     assert weigh(office, NURSE).header.reason == f"the key {NURSE.id} was revoked by entry {replaced.index}"
     back = office.post(
@@ -129,6 +130,41 @@ def test_a_replaced_key_goes_on_as_the_same_person_and_the_old_one_never_comes_b
     )
     assert "was already granted by entry" in back.header.reason
     assert about(office, "reinstated").header.reason == f"there is no active key {NURSE.id}"
+
+
+def confirmed(office: Office, key: SigningKey) -> Entry:
+    return office.post("identity.reinstated", {"key": NEW.id, "why": "it is hers"}, key=key)
+
+
+@pytest.mark.part11("11.200(a)(3)")
+@pytest.mark.parametrize(("gives", "confirms"), [(ROOT, ADMINISTRATOR), (ADMINISTRATOR, ROOT)])
+def test_a_key_that_somebody_gave_a_person_speaks_when_somebody_else_has_confirmed_it(
+    office: Office, gives: SigningKey, confirms: SigningKey
+) -> None:
+    given = office.post(
+        "identity.key_replaced", {"key": NURSE.id, "public_key": text_key(NEW), "why": "lost"}, key=gives
+    )
+    waits = f"the key {NEW.id} was given to wang.f by entry {given.index}, and waits until somebody else"
+    assert weigh(office, NEW).header.reason.startswith(waits)
+    again = {"key": NEW.id, "roles": ["coordinator"], "sites": ["701"], "why": "try"}
+    assert office.post("identity.changed", again, key=gives).admitted
+    assert weigh(office, NEW).header.reason.startswith(waits), "other rights confirm nothing"
+    assert confirmed(office, gives).header.reason == (
+        f"the key {NEW.id} was given to wang.f by you: somebody else must confirm that with identity.reinstated"
+    )
+    assert weigh(office, NEW).header.reason.startswith(waits)
+    assert confirmed(office, confirms).admitted
+    assert weigh(office, NEW).admitted
+    assert about(office, "suspended", key=NEW.id).admitted
+    assert confirmed(office, gives).admitted, "confirmed is confirmed: a later suspension is like any other"
+
+
+def test_an_administrators_next_key_is_the_roots_word_alone(office: Office) -> None:
+    """There may be no other administrator, and one signs no records."""
+    data = {"key": ADMINISTRATOR.id, "public_key": text_key(NEW), "why": "yearly"}
+    assert office.post("identity.key_replaced", data, key=ROOT).admitted
+    data = {"key": NURSE.id, "why": "on leave"}
+    assert office.post("identity.suspended", data, key=NEW, source="admin/office").admitted
 
 
 def test_changed_rights_count_from_the_entry_on_that_changes_them(office: Office) -> None:

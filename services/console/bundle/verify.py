@@ -546,6 +546,8 @@ class Ledger:
             public, more = unbase64(data["public_key"], f"the key in entry {index}"), {"until": data.get("until")}
             self._grant(index, public, old["holder"], old["source"], old["roles"], user=old.get("user"), **more)
             old["revoked"] = index
+            if "user" in old and "administrator" not in old["roles"]:  # until somebody else reinstates it
+                self.identities[key_id(public)]["suspended"] = index
         elif kind == "trialtrail.identity.access_failed.v1":
             signed_by("site_system", "sponsor", "administrator", "root")
             if data["locked"]:  # somebody guessed at the passphrase
