@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import BaseModel
-from sqlalchemy import Column, Engine, Integer, LargeBinary, String, Table, Text, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Column, Engine, Integer, LargeBinary, MetaData, String, Table, Text, insert, select, update
 
 from shared.checkpoint import open_checkpoint
-from shared.database import sqlite
+from shared.database import Place, upsert
 from shared.entry import NO_LEAF, Entry
 from shared.envelope import Envelope, read_envelope, write_envelope
 from shared.events import CATALOGUE, Data, read_data, short_type
 from shared.log_keys import LogKeys
 from shared.merkle import Frontier
+from shared.migrations import CHANGED, Stored, open_for_writing
 from shared.note import NoteKey
-from shared.outbox import METADATA, Outbox
+from shared.outbox import OUTBOX_STORE, Outbox
 from shared.signing import Signer
 from shared.words import EvidenceError, LeafHash, ParticipantId, SourceId
 
@@ -156,9 +156,10 @@ class SealChecker:
         return sealed
 
 
+_METADATA: Final = MetaData()
 _CURSOR: Final = Table(
     "cursor",
-    METADATA,
+    _METADATA,
     Column("one", Integer, primary_key=True, autoincrement=False),
     Column("size", Integer, nullable=False),
     Column("peaks", LargeBinary, nullable=False),
@@ -167,7 +168,7 @@ _CURSOR: Final = Table(
 )
 _LOG: Final = Table(
     "log",
-    METADATA,
+    _METADATA,
     Column("one", Integer, primary_key=True, autoincrement=False),
     Column("trial", String(64), nullable=False),
     Column("root", LargeBinary, nullable=False),
@@ -175,9 +176,17 @@ _LOG: Final = Table(
 )
 _DOCUMENTS: Final = Table(
     "documents",
-    METADATA,
+    _METADATA,
     Column("key", String(160), primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+DECIDER_STORE: Final = Stored(
+    "decider",
+    _METADATA,
+    Path(__file__).parent / "migrations" / "decider",
+    "0001",
+    dict.fromkeys(_METADATA.tables, CHANGED),
 )
 
 
@@ -188,15 +197,16 @@ class DeciderStore:
         self.engine = engine
         self.decider = decider
         self.outbox = Outbox(engine, decider.source, trial)
+        self._put_document, self._put_log = upsert(engine, _DOCUMENTS, "key"), upsert(engine, _LOG, "one")
         with engine.begin() as connection:
             if connection.execute(select(_CURSOR)).one_or_none() is None:
                 start = {"one": 1, "size": 0, "peaks": b"", "leaf": bytes(NO_LEAF), "sequence": 0}
                 connection.execute(insert(_CURSOR), start)
 
     @classmethod
-    def at(cls, path: Path, decider: Decider, trial: str) -> "DeciderStore":
-        """Open the store in a SQLite file, made if it is not there."""
-        return cls(sqlite(path), decider, trial)
+    def at(cls, place: Place, decider: Decider, trial: str) -> "DeciderStore":
+        """Open the store; a file is made if it is not there."""
+        return cls(open_for_writing(place, OUTBOX_STORE, DECIDER_STORE), decider, trial)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -229,17 +239,11 @@ class DeciderStore:
         rows = [{"key": name, "value": machine.state[name].model_dump_json()} for name in sorted(machine.touched)]
         with self.engine.begin() as connection:
             if rows:
-                statement = upsert(_DOCUMENTS)
-                connection.execute(
-                    statement.on_conflict_do_update(
-                        index_elements=["key"], set_={"value": statement.excluded.value}
-                    ),
-                    rows,
-                )
+                connection.execute(self._put_document, rows)
             self.outbox.keep(connection, events, key)
             keys = json.dumps([(start, public.hex()) for start, public in seals.log.keys])
             known = {"one": 1, "trial": seals.log.trial, "root": seals.log.root, "keys": keys}
-            connection.execute(upsert(_LOG).on_conflict_do_update(index_elements=["one"], set_=known), known)
+            connection.execute(self._put_log, known)
             connection.execute(
                 update(_CURSOR).values(
                     size=seals.tree.size,

@@ -36,7 +36,7 @@ class DeciderService:
         self._key = settings.signer()
         self._first_key = NoteKey.parse(settings.log_key)
         self._topology = Topology(settings.trial)
-        self._store = DeciderStore.at(settings.data / f"{name}.sqlite", decider, settings.trial)
+        self._store = DeciderStore.at(settings.store(name), decider, settings.trial)
         self._machine, self._seals = self._store.load(self._first_key)
         credentials = settings.credentials
         self._api = DEFAULT_PREFIX if credentials is None else API

@@ -30,19 +30,20 @@ from sqlalchemy import (
     update,
 )
 
-from shared.database import sqlite
+from shared.database import Place
 from shared.drafts import Draft
 from shared.envelope import read_envelope
 from shared.events import Role
+from shared.migrations import CHANGED, Stored, open_for_writing
 from shared.note import LogKey
 from shared.receipt import open_receipt, receipt_signature
 from shared.signing import Signer
 from shared.words import EvidenceError, LogIndex, RefusedError, SourceId, TrailError
 
-METADATA: Final = MetaData()
+_METADATA: Final = MetaData()
 OUTBOX: Final = Table(
     "outbox",
-    METADATA,
+    _METADATA,
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("id", String(36), nullable=False, unique=True),
     Column("content", String(64), nullable=True, unique=True),
@@ -54,6 +55,9 @@ OUTBOX: Final = Table(
     Column("verdict", String(8), nullable=True),
     Column("reason", Text, nullable=True),
     Column("receipt", Text, nullable=True),
+)
+OUTBOX_STORE: Final = Stored(
+    "outbox", _METADATA, Path(__file__).parent / "migrations" / "outbox", "0001", {"outbox": CHANGED}
 )
 _WAITING: Final = select(OUTBOX).where(OUTBOX.c.receipt.is_(None)).order_by(OUTBOX.c.sequence)
 _BY_SIGNATURE: Final = select(OUTBOX.c.sequence, OUTBOX.c.payload, OUTBOX.c.signature).where(
@@ -138,12 +142,11 @@ class Outbox:
         self.engine = engine
         self.source = source
         self.trial = trial
-        METADATA.create_all(engine)
 
     @classmethod
-    def at(cls, path: Path, source: SourceId, trial: str) -> "Outbox":
-        """Open a source's outbox in a file of its own, made if it is not there."""
-        return cls(sqlite(path), source, trial)
+    def at(cls, place: Place, source: SourceId, trial: str) -> "Outbox":
+        """Open a source's outbox in a place of its own; a file is made if it is not there."""
+        return cls(open_for_writing(place, OUTBOX_STORE), source, trial)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,6 +8,7 @@ from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.broker_keys import Credentials
+from shared.database import Place, trial_schema
 from shared.secrets import read_secret
 from shared.signers import load_signer
 from shared.signing import Signer
@@ -23,6 +24,8 @@ class ServiceSettings(BaseSettings):
     vkey, which every reader checks seals with. Where ``home`` names the trial's data directory, its ``trial.json``
     gives ``trial`` and ``log_key``: a container is configured before its log begins. ``broker_key``
     (the file of this service's NATS seed) and ``broker_ca`` are given where the broker tells its users apart.
+    ``database`` is the URL of a PostgreSQL database, with this service's role; without it the service keeps SQLite
+    files in ``data``. The password is where libpq looks for one: a file that ``?passfile=`` or PGPASSFILE names.
     """
 
     model_config = SettingsConfigDict(env_prefix="TRAIL_")
@@ -38,6 +41,7 @@ class ServiceSettings(BaseSettings):
     home: Path | None = None
     broker_key: Path | None = None
     broker_ca: Path | None = None
+    database: str = ""
 
     @property
     def credentials(self) -> Credentials | None:
@@ -73,6 +77,10 @@ class ServiceSettings(BaseSettings):
         if "key" in given:
             raise TrailError("both TRAIL_KEY and TRAIL_KEY_PEM are set; leave out the one that is not meant")
         return given | {"key": given["key_pem"]}
+
+    def store(self, part: str) -> Place:
+        """Where this service keeps a part of the trial."""
+        return trial_schema(self.database, self.trial, part) if self.database else self.data / f"{part}.sqlite"
 
     def signer(self) -> Signer:
         """What signs for this service.

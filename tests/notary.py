@@ -10,6 +10,7 @@ from typing import Any
 
 from services.audit.admission import arrival_of
 from services.audit.notary import Notary, Sealed
+from services.audit.places import Places
 from services.audit.register import Counter
 from services.audit.verify import Report, Verifier
 from services.cli.installation import user_of
@@ -88,8 +89,9 @@ def opened(clock: str = "system", tick_seconds: int = 900) -> dict[str, Any]:
 class Office:
     """A notary, and the pen that writes to it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, places: Places | None = None) -> None:
         self.directory = directory
+        self.places = places
         self.now = START
         self.intake = 0
         self.keyring = Keyring(LOG)
@@ -97,13 +99,19 @@ class Office:
 
     @classmethod
     def founded(
-        cls, directory: Path, clock: str = "system", tick_seconds: int = 900, *, people: bool = True
+        cls,
+        directory: Path,
+        clock: str = "system",
+        tick_seconds: int = 900,
+        *,
+        people: bool = True,
+        places: Places | None = None,
     ) -> "Office":
         """An office whose log is open and knows the root, two sites and the screening service.
 
         And, with ``people``, an investigator and an administrator.
         """
-        office = cls(directory)
+        office = cls(directory, places)
         office.seal(
             [office.arrival(office.event("log.opened", opened(clock, tick_seconds), key=ROOT), ROOT, intake=0)]
         )
@@ -120,7 +128,8 @@ class Office:
 
     def open(self) -> Notary:
         """A notary on this office's files."""
-        return Notary(self.directory / "audit", TRIAL, self.keyring, clock=lambda: self.now)
+        files = self.directory / "audit"
+        return Notary(files, TRIAL, self.keyring, places=self.places, clock=lambda: self.now)
 
     def reopen(self) -> None:
         """Stop and start the notary."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,8 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.audit.admission import arrival_of
 from services.audit.attesting import Attesting, Outsiders
+from services.audit.leases import LeaseError
 from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
+from services.audit.places import Places
 from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, BrokerError, Topology, provision
 from shared.database import may_pass
 from shared.entry import Arrival
@@ -34,6 +37,7 @@ from shared.words import EvidenceError
 _log = structlog.get_logger("audit")
 RETRY_AFTER = 1.0
 HOUSEKEEPING_EVERY = 2.0
+STAND_BY_EVERY = 1.0
 
 
 class AuditService:
@@ -67,6 +71,7 @@ class AuditService:
         outsiders = Outsiders(self._settings.policy, self._settings.timestamping, self._settings.tiles)
         self._attesting = Attesting(
             self._settings.data,
+            self._settings.places,
             self._settings.trial,
             outsiders,
             fatal=stop,
@@ -164,6 +169,7 @@ class AuditService:
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY)
             try:
+                await asyncio.to_thread(self.notary.lease.renew)
                 due = self.notary.tick_due
                 if due is not None and datetime.now(UTC) >= due:
                     async with self._one_at_a_time:
@@ -194,13 +200,22 @@ class AuditSettings(ServiceSettings):
 
     ``policy``: a tlog-policy whose witnesses are asked for cosignatures; ``timestamping``: which authorities stamp;
     ``tiles``: a directory or bucket to publish to. ``key_next`` names the key that the log is rotated to, as
-    ``key`` does its present one, where it is no file beside that.
+    ``key`` does its present one, where it is no file beside that. ``checkpoints_database``: another database for
+    the checkpoints, so that no back-up of one puts back the other.
     """
 
     policy: Path | None = None
     timestamping: Path | None = None
     tiles: str = ""
     key_next: SecretStr | None = None
+    checkpoints_database: str = ""
+
+    @property
+    def places(self) -> Places:
+        """Where the log and its checkpoints are."""
+        if not self.database:
+            return Places.in_files(self.data)
+        return Places.in_database(self.database, self.trial, self.checkpoints_database)
 
     def keyring(self) -> Keyring:
         """What signs for this log.
@@ -211,6 +226,21 @@ class AuditSettings(ServiceSettings):
         return load_keyring(self.key.get_secret_value(), following, **self.secrets())
 
 
+def _notary(settings: AuditSettings) -> Notary:
+    """The notary, as soon as no other writes the log: one that shares a database with another stands by."""
+    told = ""
+    while True:
+        try:
+            return Notary(settings.data, settings.trial, settings.keyring(), places=settings.places)
+        except LeaseError as error:
+            if not settings.database:
+                raise
+            if not told:
+                _log.info("standing by", reason=str(error))
+            told = str(error)
+            time.sleep(STAND_BY_EVERY)
+
+
 def build(settings: AuditSettings) -> AuditService:
     """Put the service together.
 
@@ -219,7 +249,7 @@ def build(settings: AuditSettings) -> AuditService:
     topology = Topology(settings.trial)
     broker = broker_for(settings.broker, "audit", settings.credentials)
     app = FastStream(broker, logger=None)
-    notary = Notary(settings.data, settings.trial, settings.keyring())
+    notary = _notary(settings)
     service = AuditService(notary, topology, broker, app, settings)
 
     subscriber = broker.subscriber(

@@ -22,6 +22,7 @@ from services.audit.authorities import read_authorities
 from services.audit.checkpoints import Checkpoints
 from services.audit.cosignatures import Cosignatures
 from services.audit.log import Log
+from services.audit.places import Places
 from services.audit.publishing import Publisher
 from services.audit.tile_store import store_at
 from services.audit.timestamping import Timestamper
@@ -57,16 +58,22 @@ class Attesting:
     """
 
     def __init__(
-        self, directory: Path, trial: str, outsiders: Outsiders, *, fatal: Callable[[EvidenceError], None]
+        self,
+        directory: Path,
+        places: Places,
+        trial: str,
+        outsiders: Outsiders,
+        *,
+        fatal: Callable[[EvidenceError], None],
     ) -> None:
         self._troubles = _Troubles(directory / TROUBLES)
         self._fatal = fatal
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         with ExitStack() as held:
-            self._log = Log.at(directory / "log.sqlite", read_only=True)
+            self._log = Log.at(places.log, read_only=True)
             held.callback(self._log.close)
-            self._checkpoints = Checkpoints.at(directory.parent / "checkpoints" / "checkpoints.sqlite")
+            self._checkpoints = Checkpoints.at(places.checkpoints)
             held.callback(self._checkpoints.close)
             self._client = held.enter_context(httpx.Client())
             self._cosignatures = Cosignatures(self._checkpoints.engine)

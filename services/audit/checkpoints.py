@@ -4,24 +4,13 @@ Each row names the checkpoint it follows, and that name is unique: of two writer
 checkpoint one fails here, before its signature leaves the house.
 """
 
-from pathlib import Path
-from typing import Final
-
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, insert, select
+from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from shared.database import append_only, sqlite
+from services.audit.checkpoint_tables import CHECKPOINT_STORE, CHECKPOINTS
+from shared.database import Place, engine_at, is_there
+from shared.migrations import open_for_writing
 from shared.words import EvidenceError, TrailError
-
-_METADATA: Final = MetaData()
-_CHECKPOINTS: Final = Table(
-    "checkpoints",
-    _METADATA,
-    Column("size", Integer, primary_key=True, autoincrement=False),
-    Column("follows", Integer, nullable=False, unique=True),
-    Column("note", Text, nullable=False),
-)
-append_only(_CHECKPOINTS, "checkpoints are only ever added")
 
 
 class Checkpoints:
@@ -31,30 +20,29 @@ class Checkpoints:
         self.engine = engine
 
     @classmethod
-    def at(cls, path: Path, *, read_only: bool = False) -> "Checkpoints":
-        """Open the store, made if it is not there (unless read only).
+    def at(cls, place: Place, *, read_only: bool = False) -> "Checkpoints":
+        """Open the store; a file is made if it is not there (unless read only).
 
         Raises TrailError when there is nothing to read.
         """
-        if read_only and not path.exists():
-            raise TrailError(
-                f"there are no signed checkpoints at {path}; restore that file: without it nothing says how "
-                "long the log was"
-            )
-        store = cls(sqlite(path, read_only=read_only))
         if not read_only:
-            _METADATA.create_all(store.engine)
-        return store
+            return cls(open_for_writing(place, CHECKPOINT_STORE))
+        if not is_there(place, CHECKPOINTS):
+            raise TrailError(
+                f"there are no signed checkpoints at {place}; restore them: without them nothing says how long the "
+                "log was"
+            )
+        return cls(engine_at(place, read_only=True))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the database."""
         self.engine.dispose()
 
     def latest(self) -> tuple[int, str] | None:
         """Size and note of the last signed checkpoint."""
         with self.engine.connect() as connection:
             row = connection.execute(
-                select(_CHECKPOINTS.c.size, _CHECKPOINTS.c.note).order_by(_CHECKPOINTS.c.size.desc()).limit(1)
+                select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1)
             ).one_or_none()
         return None if row is None else (row.size, row.note)
 
@@ -65,7 +53,7 @@ class Checkpoints:
         """
         try:
             with self.engine.begin() as connection:
-                connection.execute(insert(_CHECKPOINTS), {"size": size, "follows": follows, "note": note})
+                connection.execute(insert(CHECKPOINTS), {"size": size, "follows": follows, "note": note})
         except IntegrityError:
             raise EvidenceError(
                 f"a checkpoint after size {follows} was already signed: another notary writes this log, or a "
@@ -79,7 +67,7 @@ class Checkpoints:
         """
         with self.engine.connect() as connection:
             row = connection.execute(
-                select(_CHECKPOINTS).where(_CHECKPOINTS.c.size > index).order_by(_CHECKPOINTS.c.size).limit(1)
+                select(CHECKPOINTS).where(CHECKPOINTS.c.size > index).order_by(CHECKPOINTS.c.size).limit(1)
             ).one_or_none()
         if row is None:
             raise EvidenceError(f"no signed checkpoint covers entry {index}")
@@ -93,7 +81,7 @@ class Checkpoints:
         try:
             with self.engine.connect() as connection:
                 rows = connection.execute(
-                    select(_CHECKPOINTS).where(_CHECKPOINTS.c.size > after).order_by(_CHECKPOINTS.c.size)
+                    select(CHECKPOINTS).where(CHECKPOINTS.c.size > after).order_by(CHECKPOINTS.c.size)
                 ).all()
         except DatabaseError as error:
             raise EvidenceError(f"the checkpoints cannot be read: {error.orig}") from error

@@ -5,48 +5,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    MetaData,
-    Select,
-    String,
-    Table,
-    Text,
-    func,
-    inspect,
-    select,
-)
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Engine, Select, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from services.audit.anchors import Anchor
+from services.audit.checkpoint_tables import COSIGNATURES
 from shared.checkpoint import open_cosignature
-from shared.database import append_only
+from shared.database import insert_new
 from shared.note import NoteKey
 from shared.policy import Policy
 from shared.words import EvidenceError
-
-_METADATA: Final = MetaData()
-_COSIGNATURES: Final = Table(
-    "cosignatures",
-    _METADATA,
-    Column("size", Integer, primary_key=True, autoincrement=False),
-    Column("witness", String(300), primary_key=True),
-    Column("time", Integer, nullable=False),
-    Column("line", Text, nullable=False),
-)
-append_only(_COSIGNATURES, "cosignatures are only ever added")
 
 
 class Cosignatures:
     """The cosignatures of a log, kept beside its checkpoints; ``engine`` is the checkpoints' own.
 
-    A witness is known by its key's name and id, whatever a policy calls it. The table is made with the first
-    cosignature: a file without one holds none, and can be read all the same.
+    A witness is known by its key's name and id, whatever a policy calls it. A file from before there were any holds
+    none, and can be read all the same.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -57,14 +34,13 @@ class Cosignatures:
 
         Raises SQLAlchemy's errors when the database cannot take it.
         """
-        _METADATA.create_all(self._engine)
         row = {"size": size, "witness": _called(witness), "time": time, "line": line}
         with self._engine.begin() as connection:
-            connection.execute(insert(_COSIGNATURES).on_conflict_do_nothing(), row)
+            connection.execute(insert_new(self._engine, COSIGNATURES), row)
 
     def last(self, witness: NoteKey) -> int:
         """The size of the largest checkpoint that this witness has cosigned; 0 when none."""
-        largest = select(func.max(_COSIGNATURES.c.size)).where(_COSIGNATURES.c.witness == _called(witness))
+        largest = select(func.max(COSIGNATURES.c.size)).where(COSIGNATURES.c.witness == _called(witness))
         return next((row[0] for row in self._read(largest)), None) or 0
 
     def of(self, size: int) -> list[str]:
@@ -80,9 +56,9 @@ class Cosignatures:
 
         Raises EvidenceError when they cannot be read.
         """
-        every = select(_COSIGNATURES).order_by(_COSIGNATURES.c.size, _COSIGNATURES.c.time)
+        every = select(COSIGNATURES).order_by(COSIGNATURES.c.size, COSIGNATURES.c.time)
         lines: dict[int, list[str]] = defaultdict(list)
-        for row in self._read(every if size is None else every.where(_COSIGNATURES.c.size == size)):
+        for row in self._read(every if size is None else every.where(COSIGNATURES.c.size == size)):
             if not isinstance(row.size, int) or not isinstance(row.line, str):
                 raise EvidenceError("a cosignature is not stored as one: the cosignatures were changed")
             lines[row.size].append(row.line)
@@ -94,7 +70,7 @@ class Cosignatures:
         They were verified when they were added; :func:`witnessed` verifies them again.
         """
         names = {_called(one.key): name for name, one in policy.witnesses.items()}
-        newest_first = select(_COSIGNATURES.c.size, _COSIGNATURES.c.witness).order_by(_COSIGNATURES.c.size.desc())
+        newest_first = select(COSIGNATURES.c.size, COSIGNATURES.c.witness).order_by(COSIGNATURES.c.size.desc())
         for size, rows in groupby(self._read(newest_first), key=lambda row: int(row.size)):
             if policy.is_met(frozenset(names[row.witness] for row in rows if row.witness in names)):
                 return size
@@ -103,7 +79,7 @@ class Cosignatures:
     def _read(self, statement: Select[Any]) -> Iterator[Any]:
         try:
             with self._engine.connect() as connection:
-                if inspect(connection).has_table(_COSIGNATURES.name):
+                if inspect(connection).has_table(COSIGNATURES.name):
                     yield from connection.execute(statement)
         except DatabaseError as error:
             raise EvidenceError(f"the cosignatures cannot be read: {error.orig}") from error

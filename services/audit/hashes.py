@@ -9,7 +9,6 @@ times, and what a header says beside the link. :mod:`services.audit.verify` chec
 
 import os
 import pickle
-import sqlite3
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +19,9 @@ from subprocess import PIPE, Popen
 from tempfile import TemporaryFile
 from typing import IO, Final
 
-from services.audit.runs import RUN, Hashed, Run, hash_run, linked, read_only
+from services.audit.runs import RUN, Database, Hashed, Run, UnreadableError, Where, hash_run, linked
 from services.audit.verify import Fault
+from shared.database import Place
 from shared.entry import NO_LEAF
 from shared.merkle import Frontier, node_hash
 from shared.words import LeafHash, TrailError
@@ -50,7 +50,7 @@ class HashReport:
 
 
 def verify_hashes(
-    path: Path,
+    place: Place,
     roots: Mapping[int, bytes],
     *,
     since: VerifiedTo | None = None,
@@ -60,13 +60,14 @@ def verify_hashes(
 ) -> HashReport:
     """Verify a log's entries behind ``since`` (None: from the first one) to before ``stop`` (None: to the last).
 
-    ``path`` is the log's SQLite file. ``roots`` holds the signed root by tree size, for all signed checkpoints;
+    ``roots`` holds the signed root by tree size, for all signed checkpoints;
     those below ``since`` were compared before. ``processes`` is the number of cores unless said otherwise.
     ``progress`` is told how many entries are verified. Raises TrailError when a process is killed.
     """
-    course = _Course(path, roots, since or VerifiedTo())
+    where = _where(place)
+    course = _Course(where, roots, since or VerifiedTo())
     try:
-        end = _size(path) if stop is None else stop
+        end = _size(where) if stop is None else stop
         for run, hashed in _hashed(course.runs(end), processes or os.cpu_count() or 1):
             course.join(run, hashed)
             if course.fault is not None:
@@ -74,7 +75,7 @@ def verify_hashes(
             if progress is not None:
                 progress(course.to.tree.size)
         course.finish(end)
-    except sqlite3.DatabaseError as error:
+    except UnreadableError as error:
         course.note(course.to.tree.size, f"the database cannot be read: {error}")
     return HashReport(course.to, course.fault)
 
@@ -82,10 +83,10 @@ def verify_hashes(
 class _Course:
     """Joins what runs come to, from the first on, and compares it with what was signed."""
 
-    def __init__(self, path: Path, roots: Mapping[int, bytes], since: VerifiedTo) -> None:
+    def __init__(self, where: Where, roots: Mapping[int, bytes], since: VerifiedTo) -> None:
         self.to = since
         self.fault: Fault | None = None
-        self._path = path
+        self._where = where
         self._roots = roots
         self._sizes = sorted(roots)
         size = since.tree.size
@@ -104,7 +105,7 @@ class _Course:
         while start < end and self.fault is None:
             stop = min(start + min(start & -start or RUN, RUN), end)
             heads = self._sizes[bisect_right(self._sizes, start) : bisect_right(self._sizes, stop)]
-            runs.append(Run(self._path, start, stop, None if runs else leaf, heads))
+            runs.append(Run(self._where, start, stop, None if runs else leaf, heads))
             start = stop
         return runs
 
@@ -142,7 +143,7 @@ class _Course:
     def _otherwise_signed(self, head: int) -> tuple[int, str]:
         last = head - 1
         before = max((size for size in self._sizes if size < head), default=0)
-        if linked(self._path, head):
+        if linked(self._where, head):
             what = f"entries {before} to {last} are not those that the checkpoint over {head} signed"
             return before, f"{what}: they were rewritten together"
         return last, (
@@ -187,7 +188,15 @@ def _worker(runs: Sequence[Run]) -> Iterator[IO[bytes]]:
                 process.kill()
 
 
-def _size(path: Path) -> int:
-    with closing(read_only(path)) as database:
-        (highest,) = database.execute("SELECT max(idx) FROM entries").fetchone()
+def _where(place: Place) -> Where:
+    """A place as the processes know it, who do without SQLAlchemy."""
+    if isinstance(place, Path):
+        return place
+    url = place.parsed.set(drivername="postgresql")
+    return url.render_as_string(hide_password=False), place.name
+
+
+def _size(where: Where) -> int:
+    with closing(Database(where)) as database:
+        (highest,) = next(database.rows("SELECT max(idx) FROM entries"))
     return 0 if highest is None else int(highest) + 1

@@ -1,77 +1,46 @@
 """The log's own database: entries that are only ever added, and what the notary needs to go on after a stop."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    bindparam,
-    func,
-    insert,
-    select,
-)
-from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 
 from services.audit.admission import Reading, kept_body, ref_of
+from services.audit.log_tables import ENTRIES, LOG_STORE, PART, REGISTER, SUBTREES
 from services.audit.register import Register
 from services.audit.register_rows import read_register, register_rows
 from services.audit.sealing import Batch, Tail
-from services.audit.subtrees import Subtrees, subtrees_table
+from services.audit.subtrees import Subtrees
 from services.audit.tiles import WIDTH, Edge
-from shared.database import append_only, sqlite
-from shared.entry import Entry, leaf_hash, read_entry
+from shared.database import Place, engine_at, is_postgresql, is_there, upsert
+from shared.entry import NO_LEAF, Entry, leaf_hash, read_entry
 from shared.envelope import read_envelope
 from shared.merkle import Tree
+from shared.migrations import open_for_writing
 from shared.words import EvidenceError, LogIndex, SourceId, TrailError
 
-_METADATA: Final = MetaData()
-_ENTRIES: Final = Table(
-    "entries",
-    _METADATA,
-    Column("idx", Integer, primary_key=True, autoincrement=False),
-    Column("ref", BigInteger, nullable=False),
-    Column("entry", LargeBinary, nullable=False),
-)
-Index("entries_by_ref", _ENTRIES.c.ref)
-_SUBTREES: Final = subtrees_table(_METADATA)
-_REGISTER: Final = Table(
-    "register",
-    _METADATA,
-    Column("key", String(160), primary_key=True),
-    Column("value", Text, nullable=False),
-)
-for _table in (_ENTRIES, _SUBTREES):
-    append_only(_table, "the log is append-only")
-
 # One statement text each, so that SQLAlchemy compiles it once.
-_INSERT: Final = insert(_ENTRIES)
-_BY_REF: Final = select(_ENTRIES.c.ref, _ENTRIES.c.idx, _ENTRIES.c.entry).where(
-    _ENTRIES.c.ref.in_(bindparam("refs", expanding=True))
+_INSERT: Final = insert(ENTRIES)
+_BY_REF: Final = select(ENTRIES.c.ref, ENTRIES.c.idx, ENTRIES.c.entry).where(
+    ENTRIES.c.ref.in_(bindparam("refs", expanding=True))
 )
-_ONE: Final = select(_ENTRIES.c.entry).where(_ENTRIES.c.idx == bindparam("idx"))
+_ONE: Final = select(ENTRIES.c.entry).where(ENTRIES.c.idx == bindparam("idx"))
 _RAWS: Final = (
-    select(_ENTRIES.c.entry)
-    .where(_ENTRIES.c.idx >= bindparam("start"), _ENTRIES.c.idx < bindparam("stop"))
-    .order_by(_ENTRIES.c.idx)
+    select(ENTRIES.c.entry)
+    .where(ENTRIES.c.idx >= bindparam("start"), ENTRIES.c.idx < bindparam("stop"))
+    .order_by(ENTRIES.c.idx)
 )
 _RANGE: Final = (
-    select(_ENTRIES.c.idx, _ENTRIES.c.ref, _ENTRIES.c.entry)
-    .where(_ENTRIES.c.idx >= bindparam("start"), _ENTRIES.c.idx < bindparam("stop"))
-    .order_by(_ENTRIES.c.idx)
+    select(ENTRIES.c.idx, ENTRIES.c.ref, ENTRIES.c.entry)
+    .where(ENTRIES.c.idx >= bindparam("start"), ENTRIES.c.idx < bindparam("stop"))
+    .order_by(ENTRIES.c.idx)
 )
+_COPY: Final = "COPY entries (idx, ref, entry) FROM STDIN (FORMAT BINARY)"
+_EXTEND: Final = text("SELECT extend_entries(:upto)")
+_AHEAD: Final = PART // 4
+_LAST: Final = select(ENTRIES.c.idx, ENTRIES.c.entry).order_by(ENTRIES.c.idx.desc()).limit(1)
 _CHUNK: Final = 1000
 
 
@@ -89,25 +58,27 @@ class Log:
     def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
         self.engine = engine
         self._read_only = read_only
-        self.subtrees = Subtrees(_SUBTREES, self._reading, self._leaves)
+        self.subtrees = Subtrees(SUBTREES, self._reading, self._leaves)
         self._edge: Edge | None = None
+        self._room = 0  # PostgreSQL has partitions for so many entries
+        self._put_register = upsert(engine, REGISTER, "key")
 
     @classmethod
-    def at(cls, path: Path, *, read_only: bool = False) -> "Log":
-        """Open the log in a SQLite file, made if it is not there (unless read only).
+    def at(cls, place: Place, *, read_only: bool = False) -> "Log":
+        """Open the log; a file is made if it is not there (unless read only).
 
         Raises TrailError when there is nothing to read.
         """
-        if read_only and not path.exists():
-            raise TrailError(f"there is no log at {path}; give the data directory with --data")
-        log = cls(sqlite(path, read_only=read_only), read_only=read_only)
         if not read_only:
-            _METADATA.create_all(log.engine)
+            log = cls(open_for_writing(place, LOG_STORE))
             log._complete_subtrees()
-        return log
+            return log
+        if not is_there(place, ENTRIES):
+            raise TrailError(f"there is no log at {place}; give the data directory with --data")
+        return cls(engine_at(place, read_only=True), read_only=True)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the database."""
         self.engine.dispose()
 
     def size(self) -> int:
@@ -116,7 +87,7 @@ class Log:
         Raises EvidenceError when the file is no longer a readable database.
         """
         with self._reading() as connection:
-            highest = connection.execute(select(func.max(_ENTRIES.c.idx))).scalar()
+            highest = connection.execute(select(func.max(ENTRIES.c.idx))).scalar()
             return 0 if highest is None else highest + 1
 
     def tail(self) -> Tail:
@@ -141,42 +112,49 @@ class Log:
     def register_rows(self) -> dict[str, Any]:
         """The saved register by key; for the notary's start, and for verify to compare."""
         with self._reading() as connection:
-            rows = connection.execute(select(_REGISTER)).all()
+            rows = connection.execute(select(REGISTER)).all()
         try:
             return {row.key: json.loads(row.value) for row in rows}
         except (ValueError, TypeError):
             raise EvidenceError("the notary's saved register cannot be read: the database was changed") from None
 
-    def append(self, batch: Batch, register: Register) -> None:
+    def append(
+        self, batch: Batch, register: Register, allowed: Callable[[Connection], None] = lambda _connection: None
+    ) -> None:
         """Add a batch in one transaction: its entries, the tree, and what the register learned.
 
         If we die before the commit, nothing has happened, and the intake delivers the same messages again;
         if we die after it, the intake cursor among the register's rows says that they are dealt with.
-        Raises EvidenceError when somebody else has written entries there.
+        ``allowed`` is asked first, in that transaction, and raises when this notary may no longer write. Raises
+        EvidenceError when somebody else has written entries there.
         """
-        rows = [
-            {"idx": entry.index, "ref": ref, "entry": entry.raw}
-            for entry, ref in zip(batch.entries, batch.refs, strict=True)
-        ]
+        rows = [(entry.index, ref, entry.raw) for entry, ref in zip(batch.entries, batch.refs, strict=True)]
         saved = [
             {"key": key, "value": json.dumps(value, sort_keys=True)}
             for key, value in register_rows(register).items()
         ]
         edge = self._edge or self.subtrees.edge(batch.before.size)
         self._edge = None  # grown below; known again once that is committed
+        self._make_room(batch.before.size + len(rows))
         with self.engine.begin() as connection:
+            allowed(connection)
             if rows:
-                _insert(connection, rows)
+                _add(connection, rows)
                 self.subtrees.add(connection, edge.grow(entry.leaf for entry in batch.entries))
             if saved:
-                statement = upsert(_REGISTER)
-                connection.execute(
-                    statement.on_conflict_do_update(
-                        index_elements=["key"], set_={"value": statement.excluded.value}
-                    ),
-                    saved,
-                )
+                connection.execute(self._put_register, saved)
         self._edge = edge
+
+    def check_end(self, connection: Connection, tail: Tail) -> None:
+        """Raise EvidenceError unless the log ends with this; a file that is put back is noticed as such."""
+        row = connection.execute(_LAST).one_or_none()
+        size, leaf = (0, NO_LEAF) if row is None else (row.idx + 1, leaf_hash(_as_bytes(row.idx, row.entry)))
+        if (size, leaf) != (tail.tree.size, tail.leaf):
+            raise EvidenceError(
+                f"the database holds {size} entries, and this notary has sealed {tail.tree.size} that end with "
+                "another: somebody else writes there, or a back-up was put back. Stop everything, and see with "
+                "`trail verify`"
+            )
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """Stored rows from ``start`` to before ``stop``, read in chunks, unchecked."""
@@ -225,6 +203,12 @@ class Log:
             with self.engine.begin() as connection:
                 self.subtrees.add(connection, full)
             stored += WIDTH
+
+    def _make_room(self, size: int) -> None:
+        """Have PostgreSQL's owner make partitions ahead of what is added."""
+        if is_postgresql(self.engine) and size + _AHEAD > self._room:
+            with self.engine.begin() as connection:
+                self._room = connection.execute(_EXTEND, {"upto": size + _AHEAD}).scalar_one()
 
     def _reading(self) -> "_Reading":
         return _Reading(self.engine, for_evidence=self._read_only)
@@ -294,14 +278,32 @@ class LogHistory:
         return None if raw is None else read_entry(raw)
 
 
-def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+def _add(connection: Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
     try:
-        connection.execute(_INSERT, rows)
+        if is_postgresql(connection.engine):
+            _copy(connection, rows)
+        else:
+            named = [{"idx": idx, "ref": ref, "entry": raw} for idx, ref, raw in rows]
+            connection.execute(_INSERT, named)
     except IntegrityError:
         raise EvidenceError(
-            f"entry {rows[0]['idx']} or one behind it is in the database already, and not sealed by this notary: "
+            f"entry {rows[0][0]} or one behind it is in the database already, and not sealed by this notary: "
             "another notary, or somebody else, writes there. Stop them, and see with `trail verify` what they wrote"
         ) from None
+
+
+def _copy(connection: Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
+    """PostgreSQL's way to take many rows, twice as fast as statements; its errors become SQLAlchemy's."""
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(["int8", "int8", "bytea"])
+            for row in rows:
+                copy.write_row(row)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(
+            _COPY, None, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect
+        ) from error
 
 
 def _as_bytes(index: int, stored: object) -> bytes:

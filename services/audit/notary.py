@@ -10,17 +10,18 @@ If we die between 1 and 2, the start signs what the database holds beyond the la
 3, the start publishes what LOG lacks, and the intake's redelivery is recognised as repeats and answered.
 """
 
-import fcntl
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from services.audit.admission import read_arrival
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log, LogHistory
+from services.audit.places import Places
 from services.audit.register import Register
 from services.audit.sealing import Batch, Sealing, Tail
 from services.audit.signatures import SignatureChecker
@@ -29,7 +30,7 @@ from shared.entry import Arrival, Entry
 from shared.merkle import newest_inclusion_proofs, root_from_inclusion
 from shared.receipt import write_receipt
 from shared.signing import Keyring
-from shared.words import EvidenceError, LogIndex, TrailError
+from shared.words import EvidenceError, LogIndex
 
 
 class Sealed:
@@ -59,17 +60,19 @@ class Notary:
         trial: str,
         keyring: Keyring,
         *,
+        places: Places | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.trial = trial
+        places = places or Places.in_files(directory)
         self._keyring = keyring
         self._clock = clock
         with ExitStack() as held:  # a start that fails gives back what it took
-            held.callback(os.close, lease(directory))
-            entries, checkpoints = directory / "log.sqlite", directory.parent / "checkpoints" / "checkpoints.sqlite"
-            self.log = Log.at(entries)
+            self.lease = places.lease()
+            held.callback(self.lease.close)
+            self.log = Log.at(places.log)
             held.callback(self.log.close)
-            self.checkpoints = Checkpoints.at(checkpoints)
+            self.checkpoints = Checkpoints.at(places.checkpoints)
             held.callback(self.checkpoints.close)
             self._checker = SignatureChecker()
             held.callback(self._checker.close)
@@ -78,7 +81,8 @@ class Notary:
             self._signed = 0
             self._note = ""
             self._in_doubt = False
-            self._files = {path: _file_at(path) for path in (entries, checkpoints)}
+            files = [place for place in (places.log, places.checkpoints) if isinstance(place, Path)]
+            self._files = {path: _file_at(path) for path in files}
             self._load()
             self._recover()
             self._held = held.pop_all()
@@ -135,7 +139,7 @@ class Notary:
                 sealing.tick()
             sealing.add(readings)
             register.remember_signed(self._signed)
-            self.log.append(sealing.batch, register)
+            self.log.append(sealing.batch, register, self._may_write)
         except BaseException:
             self._in_doubt = True  # a database whose commit failed may have committed all the same
             raise
@@ -193,6 +197,12 @@ class Notary:
         self._recover()
         self._in_doubt = False
 
+    def _may_write(self, connection: Connection) -> None:
+        """Within the transaction that writes: the lease is still ours, and the log ends where we left it."""
+        self.lease.check(connection)
+        if not self._files:
+            self.log.check_end(connection, self._tail)
+
     def _check_files(self) -> None:
         """A database that was deleted can still be written to, and is gone when we stop."""
         for path, known in self._files.items():
@@ -245,18 +255,3 @@ def _file_at(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def lease(directory: Path) -> int:
-    """The right to write a log: a locked file, open until it is closed.
-
-    Raises TrailError when a notary holds it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    held = os.open(directory / "notary.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(held)
-        raise TrailError(f"another notary is writing the log in {directory}; stop it first") from None
-    return held

@@ -1,11 +1,8 @@
 """`trail fsck --repair-tiles`: make again what is derived from the entries, and never the other way round."""
 
-import os
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
-
-from sqlalchemy import text
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.cosignatures import Cosignatures
@@ -13,12 +10,13 @@ from services.audit.findings import Findings, Kind
 from services.audit.fsck import Examination
 from services.audit.heads import Heads, checkpoints, reach
 from services.audit.log import Log
-from services.audit.notary import lease
+from services.audit.log_tables import SUBTREES
+from services.audit.places import Places
 from services.audit.publishing import Publisher
 from services.audit.tile_store import TileStore
-from shared.database import sqlite
+from shared.database import Place, sqlite
 from shared.note import LogKey
-from shared.words import EvidenceError
+from shared.words import EvidenceError, TrailError
 
 _IN_THE_WAY: Final = {
     Kind.DATABASE,
@@ -29,26 +27,24 @@ _IN_THE_WAY: Final = {
 }
 
 
-def repair(directory: Path, trial: str, keys: LogKey, store: TileStore) -> list[str]:
+def repair(places: Places, trial: str, keys: LogKey, store: TileStore) -> list[str]:
     """Make the stored subtrees and the published files of a log again; returns the published paths that changed.
 
-    ``directory`` is the notary's. Raises TrailError when a notary is at work there, and EvidenceError, having
-    changed nothing, when the entries are not those under the last signed checkpoint.
+    Raises TrailError when a notary is at work there, and EvidenceError, having changed nothing, when the entries
+    are not those under the last signed checkpoint.
     """
-    path = directory / "log.sqlite"
     with ExitStack() as held:
-        held.callback(os.close, lease(directory))
-        kept = directory.parent / "checkpoints" / "checkpoints.sqlite"
-        signed = held.enter_context(closing(Checkpoints.at(kept, read_only=True)))
-        _refuse_what_is_not_signed(path, trial, keys, signed)
-        _make_subtrees_again(path)
-        log = held.enter_context(closing(Log.at(path, read_only=True)))
+        held.callback(places.lease().close)
+        signed = held.enter_context(closing(Checkpoints.at(places.checkpoints, read_only=True)))
+        _refuse_what_is_not_signed(places.log, trial, keys, signed)
+        _make_subtrees_again(places.log)
+        log = held.enter_context(closing(Log.at(places.log, read_only=True)))
         return Publisher(store, log, signed, lambda: keys, Cosignatures(signed.engine).note).rebuild()
 
 
-def _refuse_what_is_not_signed(path: Path, trial: str, keys: LogKey, signed: Checkpoints) -> None:
+def _refuse_what_is_not_signed(place: Place, trial: str, keys: LogKey, signed: Checkpoints) -> None:
     findings, heads = Findings(), Heads()
-    with closing(Log.at(path, read_only=True)) as log:
+    with closing(Log.at(place, read_only=True)) as log:
         every = signed.all()
         size, last = log.size(), max((size for _, size, _ in every), default=0)
         checkpoints(every, keys, heads, findings)
@@ -62,10 +58,17 @@ def _refuse_what_is_not_signed(path: Path, trial: str, keys: LogKey, signed: Che
         )
 
 
-def _make_subtrees_again(path: Path) -> None:
-    engine = sqlite(path)
+def _make_subtrees_again(place: Place) -> None:
+    if not isinstance(place, Path):
+        # A writer of the log may only add. A damaged row is its owner's to take away.
+        raise TrailError(
+            f"the stored subtrees are in the {place}, where the notary's role only adds: have the owner disable "
+            "the triggers of subtrees, truncate it, and enable them; the notary makes them again when it starts"
+        )
+    engine = sqlite(place)
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS subtrees"))
+        SUBTREES.drop(connection, checkfirst=True)
+        SUBTREES.create(connection)  # empty, with what keeps it append-only
     engine.dispose()
     # If we die before this, the notary's next start does the same.
-    Log.at(path).close()
+    Log.at(place).close()

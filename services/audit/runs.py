@@ -1,4 +1,4 @@
-"""A run of entries, hashed from the database file alone: what each process of the hash verification does.
+"""A run of entries, hashed from the database alone: what each process of the hash verification does.
 
 Imports next to nothing, because every such process begins by importing it.
 """
@@ -8,11 +8,12 @@ import signal
 import sqlite3
 import sys
 from binascii import hexlify
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.audit.tiles import pyramid
 from shared.merkle import Frontier, peak_positions
@@ -25,6 +26,8 @@ _NEXT: Final = "SELECT min(idx) FROM entries WHERE idx > ?"
 _LINK: Final = b'"prev":"'
 _CHUNK: Final = 256
 _Row = tuple[int, bytes]
+Where = Path | tuple[str, str]
+"""A SQLite file; or the URL of a PostgreSQL database, and a schema."""
 
 
 class Run(NamedTuple):
@@ -34,7 +37,7 @@ class Run(NamedTuple):
     the tree sizes behind ``start``, up to ``stop``, whose roots are wanted, ascending.
     """
 
-    path: Path
+    where: Where
     start: int
     stop: int
     leaf: bytes | None
@@ -54,12 +57,49 @@ class Hashed(NamedTuple):
     fault: tuple[int, str] | None
 
 
-def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that cannot change the file.
+class UnreadableError(Exception):
+    """The database does not give what is asked of it."""
 
-    Raises sqlite3.DatabaseError when it cannot be opened.
+
+class Database:
+    """A connection that cannot change anything.
+
+    Raises UnreadableError when it cannot be opened.
     """
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+    def __init__(self, where: Where) -> None:
+        self._errors: type[Exception] = sqlite3.DatabaseError
+        self._connection: Any
+        if isinstance(where, Path):
+            self._mark = "?"
+            try:
+                self._connection = sqlite3.connect(f"{where.absolute().as_uri()}?mode=ro", uri=True)
+            except sqlite3.DatabaseError as error:
+                raise UnreadableError(str(error)) from None
+        else:
+            import psycopg  # noqa: PLC0415 - only where it is needed, and installed
+
+            self._mark, self._errors = "%s", psycopg.Error
+            url, schema = where
+            options = f"-c search_path={schema} -c default_transaction_read_only=on"
+            try:
+                self._connection = psycopg.connect(url, options=options, autocommit=True)
+            except psycopg.Error as error:
+                raise UnreadableError(str(error)) from None
+
+    def rows(self, statement: str, *parameters: int) -> Iterator[Any]:
+        """What a statement brings, its parameters marked with question marks.
+
+        Raises UnreadableError when it brings nothing more.
+        """
+        try:
+            yield from self._connection.execute(statement.replace("?", self._mark), parameters)
+        except self._errors as error:
+            raise UnreadableError(str(error)) from None
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._connection.close()
 
 
 def hash_run(run: Run) -> Hashed:
@@ -67,11 +107,11 @@ def hash_run(run: Run) -> Hashed:
     leaves: list[bytes] = []
     leaf, fault = run.leaf or b"", None
     try:
-        with closing(read_only(run.path)) as database:
+        with closing(Database(run.where)) as database:
             if run.leaf is None:
                 leaf = _leaf_at(database, run.start - 1)
-            rows = database.execute(_ROWS, (run.start, run.stop))
-            while fault is None and (chunk := rows.fetchmany(_CHUNK)):
+            rows = database.rows(_ROWS, run.start, run.stop)
+            while fault is None and (chunk := list(islice(rows, _CHUNK))):
                 fitting = _leaves_of(chunk, run.start + len(leaves), leaf)
                 if fitting is None:
                     fitting, fault = _until_fault(database, chunk, run.start + len(leaves), leaf)
@@ -79,7 +119,7 @@ def hash_run(run: Run) -> Hashed:
                 leaf = leaves[-1] if leaves else leaf
             if fault is None and run.start + len(leaves) < run.stop:
                 fault = _missing(database, run.start + len(leaves))
-    except sqlite3.DatabaseError as error:
+    except UnreadableError as error:
         fault = run.start + len(leaves), f"the database cannot be read: {error}"
     levels = pyramid(leaves)
 
@@ -99,14 +139,14 @@ def serve() -> None:
         sys.stdout.buffer.flush()
 
 
-def linked(path: Path, index: int) -> bool:
+def linked(where: Where, index: int) -> bool:
     """Whether there is an entry ``index`` that links to the one before it."""
-    with closing(read_only(path)) as database:
+    with closing(Database(where)) as database:
         return _is_followed(database, index, _leaf_at(database, index - 1))
 
 
-def _leaf_at(database: sqlite3.Connection, index: int) -> bytes:
-    row = database.execute(_ROWS, (index, index + 1)).fetchone()
+def _leaf_at(database: Database, index: int) -> bytes:
+    row = next(database.rows(_ROWS, index, index + 1), None)
     if row is None or not isinstance(row[1], bytes):
         return b""  # nothing fits behind it; the run before this one names it
     return sha256(b"\x00" + row[1]).digest()
@@ -126,7 +166,7 @@ def _leaves_of(rows: Sequence[_Row], index: int, leaf: bytes) -> list[bytes] | N
 
 
 def _until_fault(
-    database: sqlite3.Connection, rows: Sequence[_Row], index: int, leaf: bytes
+    database: Database, rows: Sequence[_Row], index: int, leaf: bytes
 ) -> tuple[list[bytes], tuple[int, str]]:
     """The leaf hashes of those rows that fit, and what is wrong with the next one."""
     leaves: list[bytes] = []
@@ -139,12 +179,12 @@ def _until_fault(
     return leaves, _misfit(database, rows[len(leaves)], index + len(leaves))
 
 
-def _is_followed(database: sqlite3.Connection, index: int, leaf: bytes) -> bool:
-    rows = database.execute(_ROWS, (index, index + 1)).fetchall()
+def _is_followed(database: Database, index: int, leaf: bytes) -> bool:
+    rows = list(database.rows(_ROWS, index, index + 1))
     return bool(rows) and _leaves_of(rows, index, leaf) is not None
 
 
-def _misfit(database: sqlite3.Connection, row: _Row, index: int) -> tuple[int, str]:
+def _misfit(database: Database, row: _Row, index: int) -> tuple[int, str]:
     """The entry at fault, and why; told as the full verification tells it."""
     stored, raw = row
     if stored != index:
@@ -157,7 +197,7 @@ def _misfit(database: sqlite3.Connection, row: _Row, index: int) -> tuple[int, s
     return index, f"the link of entry {index} is not the hash of entry {index - 1}"
 
 
-def _missing(database: sqlite3.Connection, index: int) -> tuple[int, str]:
-    (following,) = database.execute(_NEXT, (index,)).fetchone()
+def _missing(database: Database, index: int) -> tuple[int, str]:
+    (following,) = next(database.rows(_NEXT, index))
     rest = "" if following is None else f"; the next one stored is {following}"
     return index, f"entry {index} is missing{rest}"

@@ -14,40 +14,15 @@ from typing import Any, Final
 
 from cryptography.x509 import Certificate
 from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Select,
-    String,
-    Table,
-    Text,
-    insert,
-    inspect,
-    select,
-)
+from sqlalchemy import Engine, Select, insert, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from services.audit.authorities import Timestamping
-from shared.database import append_only
+from services.audit.checkpoint_tables import TIMESTAMPS
 from shared.moments import instant, stamp
 from shared.words import EvidenceError
 
-_METADATA: Final = MetaData()
-_TIMESTAMPS: Final = Table(
-    "timestamps",
-    _METADATA,
-    Column("authority", String(64), primary_key=True),
-    Column("size", Integer, primary_key=True, autoincrement=False),
-    Column("text", Text, nullable=False),
-    Column("time", String(27), nullable=False),
-    Column("token", LargeBinary, nullable=False),
-)
-append_only(_TIMESTAMPS, "timestamps are only ever added")
-
-_ALL: Final = select(_TIMESTAMPS)
+_ALL: Final = select(TIMESTAMPS)
 
 _CHECKPOINT_TEXT: Final = re.compile(r"[^\n]+\n(0|[1-9][0-9]{0,17})\n[^\n]+\n")
 # The DER of id-aa-signingCertificate and id-aa-signingCertificateV2 (RFC 5035).
@@ -170,7 +145,7 @@ def _refusal(response: TimeStampResponse) -> str:
 class Timestamps:
     """The timestamps of a log, kept beside its checkpoints; ``engine`` is the checkpoints' own.
 
-    The table is made with the first timestamp: a file without one holds none, and can be read all the same.
+    A file from before there were any holds none, and can be read all the same.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -181,16 +156,15 @@ class Timestamps:
 
         Raises SQLAlchemy's errors when the database cannot take it.
         """
-        _METADATA.create_all(self._engine)
         with self._engine.begin() as connection:
-            connection.execute(insert(_TIMESTAMPS), asdict(timestamp))
+            connection.execute(insert(TIMESTAMPS), asdict(timestamp))
 
     def latest(self, authority: str) -> Timestamp | None:
         """The authority's timestamp over the most entries.
 
         Raises EvidenceError when the timestamps cannot be read.
         """
-        newest = _ALL.where(_TIMESTAMPS.c.authority == authority).order_by(_TIMESTAMPS.c.size.desc()).limit(1)
+        newest = _ALL.where(TIMESTAMPS.c.authority == authority).order_by(TIMESTAMPS.c.size.desc()).limit(1)
         return next(iter(self._read(newest)), None)
 
     def all(self) -> list[Timestamp]:
@@ -198,12 +172,12 @@ class Timestamps:
 
         Raises EvidenceError when they cannot be read.
         """
-        return self._read(_ALL.order_by(_TIMESTAMPS.c.size, _TIMESTAMPS.c.authority))
+        return self._read(_ALL.order_by(TIMESTAMPS.c.size, TIMESTAMPS.c.authority))
 
     def _read(self, statement: Select[Any]) -> list[Timestamp]:
         try:
             with self._engine.connect() as connection:
-                if not inspect(connection).has_table(_TIMESTAMPS.name):
+                if not inspect(connection).has_table(TIMESTAMPS.name):
                     return []
                 rows = connection.execute(statement).all()
         except DatabaseError as error:

@@ -13,7 +13,14 @@ from shared.words import SourceId
 _WITHOUT_WAITING = 2.0
 
 
-def begin(directory: Path, witness_url: str = "", protocol: str | None = None, *, practice: bool = False) -> None:
+def begin(
+    directory: Path,
+    witness_url: str = "",
+    protocol: str | None = None,
+    *,
+    practice: bool = False,
+    database: str = "",
+) -> None:
     """Begin a log in a data directory, unless it holds one; its own witness will be asked at ``witness_url``.
 
     ``protocol`` names the trial's file; see ``trial_file``.
@@ -23,7 +30,7 @@ def begin(directory: Path, witness_url: str = "", protocol: str | None = None, *
         say(f"{safe(home.directory)} holds the log of {home.trial} already; nothing was changed.")
     else:
         text = None if protocol is None else trial_file(protocol)
-        home = begin_log(directory, witness_url=witness_url, protocol=text, practice=practice)
+        home = begin_log(directory, witness_url=witness_url, protocol=text, practice=practice, database=database)
         say(f"[green]A log for {home.trial} has begun[/] in {safe(home.directory)}.")
     say(f"Log key (give it to sites and auditors): {safe(home.log_key.vkey())}")
 

@@ -11,6 +11,7 @@ import typer
 
 from services.cli import (
     broker_commands,
+    database_commands,
     identity_commands,
     key_commands,
     protocols,
@@ -39,6 +40,7 @@ app.add_typer(identity_commands.app, name="identity")
 app.add_typer(protocols.app, name="protocol")
 app.add_typer(review_commands.app, name="review")
 app.add_typer(broker_commands.app, name="broker")
+app.add_typer(database_commands.app, name="database")
 
 TrialFile = Annotated[
     str | None,
@@ -56,6 +58,16 @@ Practice = Annotated[
 ]
 
 
+Database = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="TRAIL_DATABASE_OWNER",
+        help="Begin the log in PostgreSQL: the URL of a role that may make others; docs/databases.md.",
+    ),
+]
+
+
 @app.command()
 def up(
     data: Data = DEFAULT,
@@ -63,11 +75,12 @@ def up(
         bool, typer.Option("--guarded", help="A broker that tells its users apart, with TLS; remembered.")
     ] = False,
     practice: Practice = False,
+    database: Database = "",
 ) -> None:
     """Start the embedded stack (broker, witness, audit, screening, safety) and keep it running until Ctrl-C."""
     from services.cli.running import keep_up
 
-    keep_up(data, guarded=guarded, practice=practice)
+    keep_up(data, guarded=guarded, practice=practice, database=database)
 
 
 @app.command()
@@ -78,11 +91,12 @@ def init(
     ] = "",
     protocol: TrialFile = None,
     practice: Practice = False,
+    database: Database = "",
 ) -> None:
     """Begin the log of a trial whose parts are started by something else, such as Docker Compose."""
     from services.cli.apart import begin
 
-    begin(data, witness_url, protocol, practice=practice)
+    begin(data, witness_url, protocol, practice=practice, database=database)
 
 
 @app.command()

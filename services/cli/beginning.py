@@ -39,14 +39,16 @@ def begin_log(
     witness_url: str = "",
     protocol: str | None = None,
     practice: bool = False,
+    database: str = "",
 ) -> Installation:
     """Begin a new log: keys, genesis entry, and the root's first statements waiting in its outbox.
 
     ``start`` is the genesis time of a simulated log; ``keys`` replaces keys by file name, for studies that
     must come out the same every time; ``witness_url`` is where the witness begun here will be asked, left
     empty where the embedded stack starts it; ``protocol`` is the text of the trial's file, that of NCT06027853
-    where it is left out; a ``practice`` log is not for a trial, and a simulated one never is.
-    Raises TrailError when the directory is in use, or the text is no trial file.
+    where it is left out; a ``practice`` log is not for a trial, and a simulated one never is;
+    ``database`` is the URL of a PostgreSQL database, with a role that may make others, where the log is to be.
+    Raises TrailError when the directory is in use, the text is no trial file, or the database refuses.
     """
     # Empty folders may be there: mount points of the volumes that a container keeps the parts in.
     if any(not path.is_dir() for path in directory.rglob("*")):
@@ -60,13 +62,13 @@ def begin_log(
     directory.mkdir(parents=True, exist_ok=True)
     for name, key in made.items():
         key.save(directory / "keys" / f"{name}.pem")
-    home = Installation(
-        directory.resolve(),
-        trial,
-        NoteKey(origin, made["log"].public),
-        clock,
-        practice=practice or clock == "simulated",
-    )
+    if database:
+        from services.cli.databases import create  # imported where it is needed: Alembic takes its time
+
+        database = create(database, trial, directory.resolve() / "keys")
+    practice = practice or clock == "simulated"
+    log_key = NoteKey(origin, made["log"].public)
+    home = Installation(directory.resolve(), trial, log_key, clock, practice=practice, database=database)
     now = stamp(start or datetime.now(UTC))
     opened = {
         "origin": origin,
@@ -133,7 +135,9 @@ def _seal_genesis(home: Installation, outbox: Outbox, start: datetime | None) ->
     first = outbox.waiting(1)[0]
     subject = Topology(home.trial).intake_subject(ROOT_SOURCE, first.route)
     clock = (lambda: start) if start is not None else (lambda: datetime.now(UTC))
-    notary = Notary(home.directory / "audit", home.trial, Keyring(home.key("log")), clock=clock)
+    notary = Notary(
+        home.audit_path, home.trial, Keyring(home.key("log")), places=home.places_for("notary"), clock=clock
+    )
     notary.seal([Arrival(0, subject, first.key, first.signature, first.payload)])
     outbox.confirm(notary.receipts_of([LogIndex(0)]).values(), home.log)
     notary.close()

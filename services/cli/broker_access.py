@@ -182,7 +182,7 @@ def _access(home: Installation) -> tuple[Access, int]:
 
 def _register(home: Installation) -> tuple[Register, int]:
     """What the log has made of its identities, and the index of the last entry that counted."""
-    log = Log.at(home.log_path, read_only=True)
+    log = Log.at(home.places.log, read_only=True)
     try:
         while True:
             size = log.size()

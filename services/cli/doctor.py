@@ -139,7 +139,7 @@ def _outside(home: Installation) -> Iterator[Finding]:
 
 def _troubles(home: Installation) -> Iterator[Finding]:
     try:
-        told = json.loads((home.log_path.parent / TROUBLES).read_text("utf-8"))
+        told = json.loads((home.audit_path / TROUBLES).read_text("utf-8"))
     except FileNotFoundError:
         return
     except ValueError:

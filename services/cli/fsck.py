@@ -48,7 +48,7 @@ def check(
     repaired, refused = None, ""
     if repair_tiles:
         try:
-            repaired = repair(home.log_path.parent, home.trial, home.log, store_at(target))
+            repaired = repair(home.places_for("notary"), home.trial, home.log, store_at(target))
         except EvidenceError as error:
             refused = str(error)
     findings = _examine(home, target, broker)
@@ -61,7 +61,7 @@ def check(
 
 def _examine(home: Installation, target: str, broker: str | None) -> Findings:
     findings, heads = Findings(), Heads()
-    with closing(Log.at(home.log_path, read_only=True)) as log:
+    with closing(Log.at(home.places.log, read_only=True)) as log:
         try:
             entries = log.size()
         except EvidenceError as error:
@@ -113,7 +113,7 @@ def _published(home: Installation, target: str, findings: Findings) -> Published
 def _signed(home: Installation, entries: int, findings: Findings) -> list[tuple[int, int, str]]:
     """The kept checkpoints; those over what was committed a moment ago are waited for."""
     try:
-        with closing(Checkpoints.at(home.checkpoints_path, read_only=True)) as kept:
+        with closing(Checkpoints.at(home.places.checkpoints, read_only=True)) as kept:
             deadline = time.monotonic() + _SEALING_PATIENCE
             while True:
                 signed = kept.all()
@@ -178,7 +178,7 @@ def _compare_witnesses(
         policy = home.policy()
         if policy is None:
             raise TrailError("this installation has no policy that names any")
-        with closing(Checkpoints.at(home.checkpoints_path, read_only=True)) as kept:
+        with closing(Checkpoints.at(home.places.checkpoints, read_only=True)) as kept:
             cosignatures(policy, signed, Cosignatures(kept.engine).all(), findings)
     except EvidenceError as error:
         findings.add(Kind.COSIGNATURE, "cosignatures", str(error))
@@ -197,7 +197,7 @@ def _compare_witnesses(
 
 def _ask(home: Installation, policy: Policy, log: Log, findings: Findings) -> None:
     (name,) = policy.witnesses
-    with closing(Checkpoints.at(home.checkpoints_path)) as kept, httpx.Client() as client:
+    with closing(Checkpoints.at(home.places_for("notary").checkpoints)) as kept, httpx.Client() as client:
         witnessing = Witnessing(policy, kept, Cosignatures(kept.engine), log.tree, client)
         try:
             witnessing.collect()

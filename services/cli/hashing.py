@@ -29,7 +29,7 @@ def verify_hashes_only(directory: Path, log_key: str | None, remember: Path | No
         if not signed:
             raise EvidenceError("no checkpoint is signed: there is nothing to compare the hashes with")
         roots = {size: open_checkpoint(note, home.log).root for _, size, note in signed}
-        report = verify_hashes(home.log_path, roots, since=before, stop=stop, progress=advance)
+        report = verify_hashes(home.places.log, roots, since=before, stop=stop, progress=advance)
     size, fault = report.verified.tree.size, report.fault
     if fault is None and remember is not None:
         _write(remember, report.verified)

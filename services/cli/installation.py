@@ -25,9 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from services.audit.places import Places
 from services.witness.witness import Witness
 from shared.broker import Topology
 from shared.broker_keys import Credentials, make_seed, public_of, read_seed
+from shared.database import as_role
 from shared.drafts import Draft
 from shared.events import Role
 from shared.events.identity import KINDS_OF_ROLE, SYSTEM_ROLES
@@ -54,8 +56,11 @@ class Installation:
     """One trial's data directory.
 
     ``log_key`` is the log's first key; ``rotations`` are its later ones, each with the size from which it signs.
-    In a ``practice`` log the command makes plain keys for whoever a draft needs, persons too; no participant of a
-    trial belongs in one.
+    ``database`` is the URL, without a role, of the PostgreSQL database that holds the log and the services' state;
+    empty where these are SQLite files.
+
+    In a ``practice`` log the command makes plain keys for whoever a draft needs, persons too; no
+    participant of a trial belongs in one.
     """
 
     directory: Path
@@ -64,6 +69,7 @@ class Installation:
     clock: Clock
     rotations: tuple[tuple[int, NoteKey], ...] = ()
     practice: bool = False
+    database: str = ""
 
     @classmethod
     def open(cls, directory: Path) -> "Installation":
@@ -76,7 +82,8 @@ class Installation:
             rotations = tuple((one["from"], NoteKey.parse(one["log_key"])) for one in known.get("rotations", []))
             first = NoteKey.parse(known["log_key"])
             practice = known.get("practice") is True or known["clock"] == "simulated"
-            return cls(directory.resolve(), known["trial"], first, known["clock"], rotations, practice)
+            database = known.get("database", "")
+            return cls(directory.resolve(), known["trial"], first, known["clock"], rotations, practice, database)
         except FileNotFoundError:
             raise TrailError(
                 f"{directory} is not a data directory (it has no trial.json); start one with `trail up --data "
@@ -117,6 +124,8 @@ class Installation:
         known: dict[str, object] = {"trial": self.trial, "log_key": self.log_key.vkey(), "clock": self.clock}
         if self.practice:
             known["practice"] = True
+        if self.database:
+            known["database"] = self.database
         if self.rotations:
             known["rotations"] = [{"from": start, "log_key": key.vkey()} for start, key in self.rotations]
         draft = self.directory / "trial.json.new"
@@ -197,14 +206,24 @@ class Installation:
         return Topology(self.trial)
 
     @property
-    def log_path(self) -> Path:
-        """The log's database."""
-        return self.directory / "audit" / "log.sqlite"
+    def places(self) -> Places:
+        """Where the log and its checkpoints are, for whoever reads them."""
+        return self.places_for("reader")
+
+    def places_for(self, role: str) -> Places:
+        """The same for one of the database's roles."""
+        if not self.database:
+            return Places.in_files(self.audit_path)
+        return Places.in_database(self.database_url(role), self.trial)
+
+    def database_url(self, role: str) -> str:
+        """The database's URL for one of the trial's roles, whose password is on this machine or with libpq."""
+        return as_role(self.database, self.trial, role, self.directory / "keys")
 
     @property
-    def checkpoints_path(self) -> Path:
-        """The signed checkpoints."""
-        return self.directory / "checkpoints" / "checkpoints.sqlite"
+    def audit_path(self) -> Path:
+        """The notary's own directory."""
+        return self.directory / "audit"
 
     def outbox(self, source: SourceId) -> Outbox:
         """The outbox of a source on this machine."""

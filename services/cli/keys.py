@@ -33,7 +33,7 @@ def rotate(directory: Path, why: str, broker: str | None, to: str | None = None)
     """
     home = Installation.open(directory)
     url = broker or broker_url(home.directory)
-    log = Log.at(home.log_path, read_only=True)
+    log = Log.at(home.places.log, read_only=True)
     try:
         keys = log.register(home.trial).log_keys()
         if keys.keys == home.log.keys and not _unconfirmed(home, keys.current.public):

@@ -16,7 +16,7 @@ from shared.words import TrailError
 
 def register_of(home: Installation) -> Register:
     """What the log knows of identities and people, as of now."""
-    log = Log.at(home.log_path, read_only=True)
+    log = Log.at(home.places.log, read_only=True)
     try:
         return log.register(home.trial)
     finally:

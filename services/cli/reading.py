@@ -59,8 +59,8 @@ def reading(home: Installation) -> Iterator[Reading]:
 
     Raises TrailError when something that belongs to it is missing.
     """
-    log = Log.at(home.log_path, read_only=True)
-    checkpoints = Checkpoints.at(home.checkpoints_path, read_only=True)
+    log = Log.at(home.places.log, read_only=True)
+    checkpoints = Checkpoints.at(home.places.checkpoints, read_only=True)
     try:
         yield Reading(home, log, checkpoints)
     finally:

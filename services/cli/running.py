@@ -30,15 +30,15 @@ from shared.outbox import Outcome
 from shared.words import RefusedError, SourceId, TrailError
 
 
-def keep_up(directory: Path, *, guarded: bool = False, practice: bool = False) -> None:
+def keep_up(directory: Path, *, guarded: bool = False, practice: bool = False, database: str = "") -> None:
     """Run the stack in the foreground until interrupted; ``guarded``: its broker tells its users apart.
 
-    ``practice``: a log that begins here is one to practise with.
+    ``practice``: a log that begins here is one to practise with; ``database``: and is kept in this database.
     """
     home = (
         opened_to_begin(directory, practice=practice)
         if (directory / "trial.json").exists()
-        else begin_log(directory, practice=practice)
+        else begin_log(directory, practice=practice, database=database)
     )
     if guarded:
         write_configuration(home)
@@ -70,7 +70,7 @@ def run_demo(directory: Path, seed: int) -> int:
     say("[yellow]Synthetic study: no data of any person; its clock is simulated.[/]")
     began = time.monotonic()
     with running_stack(home) as stack, progress("playing twelve months", len(days)) as advance:
-        log = Log.at(home.log_path, read_only=True)
+        log = Log.at(home.places.log, read_only=True)
 
         async def play() -> Player:
             async with line(home, stack.url) as connected:

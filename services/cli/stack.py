@@ -184,6 +184,9 @@ class Stack:
         apart = {"TRAIL_KEY_PEM", "TRAIL_KEY_PASSPHRASE_FILE"}
         inherited = {variable: value for variable, value in os.environ.items() if variable not in apart}
         credentials = home.credentials(key)
+        database = {}
+        if home.database:
+            database["TRAIL_DATABASE"] = home.database_url("notary" if name == "audit" else name)
         access = (
             {}
             if credentials is None
@@ -192,6 +195,7 @@ class Stack:
         return (
             inherited
             | access
+            | database
             | {
                 "TRAIL_TRIAL": home.trial,
                 "TRAIL_BROKER": self.url,

@@ -1,0 +1,1 @@
+"""The stores' promises, kept by SQLite files and PostgreSQL schemas alike."""
