@@ -215,7 +215,7 @@ def main() -> None:
     )
     out.print(table)
     with tempfile.TemporaryDirectory() as name:
-        home = begin_log(Path(name) / "trial")
+        home = begin_log(Path(name) / "trial", practice=True)
         stack = Stack(home)
         try:
             stack.start()

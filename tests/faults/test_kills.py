@@ -105,7 +105,7 @@ def watch(stack: Stack) -> None:
 @pytest.mark.timeout(1500)
 @pytest.mark.part11("11.10(a)", "E6(R3) 4.3.6")
 def test_fifty_kills_during_an_import_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
-    home = begin_log(tmp_path / "trial")
+    home = begin_log(tmp_path / "trial", practice=True)
     waves = write_waves(tmp_path)
     stack = Stack(home)
     stack.patience = KILLS * 2  # a process that is killed on purpose is not one that cannot stay up
