@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.words import TrailError
 
-TERM: Final = 10.0
+TERM: Final = 6.0
 """Seconds a lease in a database lasts unless it is renewed, which every commit does."""
 
 _HELD: Final = text("SELECT token, holder, expires, expires > clock_timestamp() AS held FROM lease FOR UPDATE")
