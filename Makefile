@@ -31,6 +31,7 @@ bench: setup  ## each figure beside its floor, in one run
 	$(BIN)/python -m tests.benchmarks.bench
 	$(BIN)/python -m tests.benchmarks.million
 	$(BIN)/python -m tests.benchmarks.pilot
+	$(BIN)/python -m tests.benchmarks.postgresql
 
 strangers: setup  ## what the tests need to let implementations that were not written here check us
 	@if command -v uv >/dev/null; then uv=uv; else uv=$(BIN)/uv; fi; \

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from services.audit.notary import Notary
+from services.audit.places import Places
 from services.cli.installation import granted, user_of
 from services.cli.study import (
     INVESTIGATORS,
@@ -61,13 +62,21 @@ class InProcess:
     """A notary and both deciders, fed by hand."""
 
     def __init__(
-        self, directory: Path, start: datetime, protocol: str, *, clock: str = "simulated", trial: str = TRIAL
+        self,
+        directory: Path,
+        start: datetime,
+        protocol: str,
+        *,
+        clock: str = "simulated",
+        trial: str = TRIAL,
+        places: Places | None = None,
     ) -> None:
         self.directory = directory
         self.trial_name = trial
         self.now = start
         self._clock = clock
-        self.notary = Notary(directory / "audit", trial, Keyring(seeded_key("log")), clock=lambda: self.now)
+        keyring = Keyring(seeded_key("log"))
+        self.notary = Notary(directory / "audit", trial, keyring, places=places, clock=lambda: self.now)
         self.machine = Machine(ScreeningDecider())
         self.safety = Machine(SafetyDecider())
         self.intake = 0

@@ -19,7 +19,9 @@ from rich.table import Table
 from sqlalchemy import insert
 
 from services.audit.checkpoints import Checkpoints
-from services.audit.log import _ENTRIES, _METADATA, Log
+from services.audit.log import Log
+from services.audit.log_tables import ENTRIES, LOG_STORE
+from services.audit.places import Places
 from services.audit.verify import Verifier
 from services.cli.beginning import begin_log
 from services.cli.delivery import line
@@ -59,11 +61,13 @@ def weights(count: int, time_text: str) -> list[Draft]:
     return drafts
 
 
-def signed_batches(directory: Path) -> tuple[InProcess, list[list[Arrival]]]:
+def signed_batches(
+    directory: Path, places: Places | None = None, trial: str = TRIAL
+) -> tuple[InProcess, list[list[Arrival]]]:
     """A fresh log with site 701's key granted, and the events to seal, signed beforehand."""
     days = synthetic_study()
     protocol = files("shared.protocol").joinpath("nct06027853.yaml").read_text("utf-8")
-    study = InProcess(directory, days[0].at, protocol)
+    study = InProcess(directory, days[0].at, protocol, places=places, trial=trial)
     study.grant(SITE, "site_system")
     key = seeded_key(f"{SITE} site_system")
     arrivals = [study._arrival(draft, key, None) for draft in weights(EVENTS, stamp(days[0].at))]
@@ -89,12 +93,11 @@ def sealing() -> tuple[float, float]:
         for batch in batches:
             study.notary.seal(batch)
         ours = time.perf_counter() - began
-        assert study.notary.size == EVENTS + 4
-        rows = list(study.notary.log.rows(4))
+        rows = list(study.notary.log.rows(study.notary.size - EVENTS))
         study.notary.close()
     with tempfile.TemporaryDirectory() as directory:
         engine = sqlite(Path(directory) / "floor.sqlite")
-        _METADATA.create_all(engine)
+        LOG_STORE.metadata.create_all(engine)
         public = seeded_key(f"{SITE} site_system").public
         began = time.perf_counter()
         for at, batch in enumerate(batches):
@@ -104,7 +107,7 @@ def sealing() -> tuple[float, float]:
                     {"idx": row.idx, "ref": row.ref, "entry": row.raw}
                     for row in rows[at * BATCH : (at + 1) * BATCH]
                 ]
-                connection.execute(insert(_ENTRIES), values)
+                connection.execute(insert(ENTRIES), values)
         floor = time.perf_counter() - began
         engine.dispose()
     return ours, floor

@@ -156,9 +156,8 @@ def test_a_notary_that_stood_still_writes_nothing_when_another_took_over(
     with pytest.raises(LeaseError, match=r"another notary, .*, is writing the log; unless it renews"):
         Office(tmp_path / "second", begun.places())
     with psycopg.connect(begun.owner) as connection:
-        connection.execute(
-            b"UPDATE nct06027853_log.lease SET expires = clock_timestamp()"
-        )  # ten seconds have passed
+        # As if its term had passed.
+        connection.execute(b"UPDATE nct06027853_log.lease SET expires = clock_timestamp()")
     second = Office(tmp_path / "second", begun.places())
     second.intake = second.notary.intake
     entry = second.send(b"from the second")

@@ -54,10 +54,12 @@ def weight(number: int) -> Draft:
     return Draft(source=SITE, **told)
 
 
+def drafts_file(home: Installation, *drafts: Draft) -> Path:
+    return write_drafts(home.directory.parent / "drafts.ndjson", drafts)
+
+
 def post(system: Local, *drafts: Draft) -> tuple[int, object]:
-    return system.trail(
-        "submit", "--wait", file=write_drafts(system.home.directory.parent / "drafts.ndjson", drafts)
-    )
+    return system.trail("submit", "--wait", file=drafts_file(system.home, *drafts))
 
 
 REGISTERED = Draft(
