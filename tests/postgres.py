@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 
+PASSWORD = "of-the-tests-alone"  # noqa: S105
 GIVEN = os.environ.get("TRAIL_TEST_POSTGRES", "")
 
 
@@ -50,13 +51,25 @@ class Server:
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user is not None:
             shutil.chown(directory, self._user, self._user)
-        made = ["initdb", "-D", str(directory / "data"), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
-        self._run([str(found / made[0]), *made[1:], "--locale=C", "--no-sync"], check=True)
+        secret = directory / "secret"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)  # of a server that guards nothing
+        made = [
+            "initdb",
+            "-D",
+            str(directory / "data"),
+            "-U",
+            "postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
+        self._run([str(found / made[0]), *made[1:], "--auth=scram-sha-256", f"--pwfile={secret}"], check=True)
 
     @property
     def url(self) -> str:
         """As the superuser."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -91,9 +104,9 @@ class Server:
             self._process.wait(60)
             self._process = None
 
-    def _run(self, command: list[str], *, check: bool) -> None:
+    def _run(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, check=False, user=self._user, cwd=self.directory)
-        assert not check or done.returncode == 0, done.stderr.decode()
+        assert done.returncode == 0, done.stderr.decode()
 
 
 @contextlib.contextmanager

@@ -73,7 +73,9 @@ def create(admin: str, trial: str, passwords: Path) -> str:
         for part in _PARTS:
             _do(connection, f"CREATE SCHEMA IF NOT EXISTS {{}} AUTHORIZATION {_quoted(owner)}", _name(trial, part))
         _bring_forward(connection, trial, owner)
-    return url.set(drivername="postgresql", username=None, password=None).render_as_string(hide_password=False)
+    # Made of its parts: URL.set leaves what is None as it is, and the administrator's password must not stay.
+    apart = URL.create("postgresql", host=url.host, port=url.port, database=url.database, query=url.query)
+    return apart.render_as_string(hide_password=False)
 
 
 def bring_forward(admin: str, trial: str) -> None:

@@ -17,7 +17,7 @@ from tests.scenario import play, read_output
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 _ROOT = Path(__file__).parents[2]
-_PARTS = ("nats", "witness", "audit", "screening", "safety")
+_PARTS = ("nats", "postgres", "witness", "audit", "screening", "safety")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def test_the_composed_stack_seals_decides_and_replays(composed: Composed, tmp_pa
 
 def test_a_service_is_nobody_and_sees_only_what_it_needs(composed: Composed) -> None:
     for part in _PARTS:
-        assert composed.execute(part, "id", "-u") == (0, "10001")
+        code, user = composed.execute(part, "stat", "-c", "%u", "/proc/1")
+        assert (code, user == "10001", user == "0") == (0, part != "postgres", False)
         assert composed.execute(part, "touch", "/here")[0] != 0
     for forbidden in ("/data/trial.json", "/data/keys/log.pem", "/data/audit/log.sqlite"):
         assert composed.execute("screening", "sh", "-c", f"echo >> {forbidden}")[0] != 0

@@ -13,13 +13,14 @@ from services.audit.leases import LeaseError
 from services.audit.log import Log, _add
 from services.audit.log_tables import LOG_STORE, PART
 from services.audit.places import Places
+from services.cli.beginning import begin_log
 from services.cli.databases import ROLES, bring_forward
 from shared.database import Place, trial_schema
 from shared.migrations import open_for_writing
 from shared.receipt import open_receipt
 from shared.words import EvidenceError, TrailError
 from tests.notary import LOG_KEY, Office
-from tests.postgres import GIVEN, database, missing, server
+from tests.postgres import GIVEN, PASSWORD, database, missing, server
 from tests.stores.conftest import Begun, Cluster
 from tests.stores.suite import StoresSuite
 
@@ -101,6 +102,19 @@ def test_each_role_may_do_what_its_service_does_and_nothing_else(office: Office,
     for statement, may in asked.items():
         done = {role for role in ROLES if not refusal(begun.role(role), statement)}
         assert done == may, statement
+
+
+def test_the_owners_password_is_kept_nowhere_and_each_roles_in_a_file_of_its_own(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    home = begin_log(tmp_path / "trial", database=database(cluster.url, "kept"))
+    assert PASSWORD not in "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
+    files = {path.name: path for path in (home.directory / "keys").glob("*.pgpass")}
+    assert set(files) == {f"{role}.pgpass" for role in ROLES}
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    passwords = {path.read_text().rpartition(":")[2] for path in files.values()}
+    assert len(passwords) == len(ROLES)
+    assert "PASSWORD" not in home.database.upper()
 
 
 def test_even_the_owner_is_told_that_the_log_is_append_only(office: Office, begun: Begun) -> None:
