@@ -43,6 +43,7 @@ class Courier:
         self.log = log
         self._tries: dict[int, _Try] = {}
         self._alarmed = float("-inf")
+        self.overdue = 0  # events sent a minute ago or more whose receipt had not come when we last looked
         self._sent = 0
         self._looked_back = float("-inf")
         self._receipts: asyncio.Queue[str] = asyncio.Queue()
@@ -147,6 +148,7 @@ class Courier:
     def _alarm(self, now: float) -> None:
         """Say aloud that receipts are overdue, once a minute."""
         late = [one.first for one in self._tries.values() if now - one.first > ALARM_AFTER]
+        self.overdue = len(late)
         if late and now - self._alarmed > ALARM_AFTER:
             self._alarmed = now
             _log.error(
