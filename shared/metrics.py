@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -53,6 +53,7 @@ def beside(text: str, by: int) -> str:
 
 def registry_of(*parts: Callable[[], Iterable[Metric]]) -> CollectorRegistry:
     """A registry with the process's own metrics and, read on every scrape, those of ``parts``."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nothing here needs
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_OnScrape(parts))

@@ -2,13 +2,19 @@
 
 import asyncio
 import json
+import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from services.cli.beginning import begin_log
 from services.cli.delivery import line
@@ -25,7 +31,17 @@ from tests.scrape import PARTS, Scraped, free_address, scrape
 from tests.tsa import Certifier, Tsa
 
 ROOT = Path(__file__).parents[2]
+OBSERVABILITY = ROOT / "deploy" / "observability"
+RULES: list[dict[str, Any]] = yaml.safe_load((OBSERVABILITY / "alerts.yaml").read_text("utf-8"))["groups"][0][
+    "rules"
+]
+DASHBOARD: dict[str, Any] = json.loads((OBSERVABILITY / "dashboard.json").read_text("utf-8"))
+PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
+PAGE = (ROOT / "docs" / "observability.md").read_text("utf-8")
 OTHER = SourceId("site/702")
+STOCK = {"row", "stat", "timeseries"}
+WORDS = {"abs", "and", "changes", "deriv", "histogram_quantile", "increase", "or", "rate", "sum", "time"}
+"""What stands in our expressions beside the names of metrics: functions and operators of PromQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +154,141 @@ def test_the_witness_tells_how_far_it_has_cosigned(running: Running) -> None:
     assert size is not None
     found = wait_until(running, "witness", "trail_witness_cosigned_entries", size)
     assert set(found.by("trail_witness_refused_checkpoints", "kind").values()) == {0}
+
+
+def expressions() -> list[str]:
+    """Every expression of the dashboard, with Grafana's own variable as it might be."""
+    found = [target["expr"] for panel in PANELS for target in panel.get("targets", ())]
+    return [expression.replace("$__rate_interval", "5m") for expression in found]
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that an expression reads: what is left without labels, ranges, lists of labels and words."""
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|group_left|group_right)\s*\([^)]*\)", " ", expression)
+    return set(re.findall(r"[A-Za-z_:][A-Za-z0-9_:]*", bare)) - WORDS
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """Type and alerts of each metric that the page lists."""
+    rows = re.findall(r"^\| `(trail_\w+)` \| (\w+) \| .* \|([^|]*)\|$", PAGE, re.MULTILINE)
+    return {name: (kind, set(re.findall(r"Trail\w+", alerts))) for name, kind, alerts in rows}
+
+
+def served(running: Running) -> dict[str, str]:
+    """Name and type of everything of ours that the running services serve."""
+    found = {}
+    for part in PARTS:
+        for family in running.scrape(part).families:
+            if family.name.startswith("trail_"):
+                found[family.name + ("_total" if family.type == "counter" else "")] = family.type
+    return found
+
+
+def test_the_page_lists_every_metric_that_is_served_and_no_other(running: Running) -> None:
+    assert {name: kind for name, (kind, _) in documented().items()} == served(running)
+
+
+@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in RULES), *expressions()])
+def test_what_an_alert_or_a_panel_reads_is_served_with_the_labels_it_asks_for(
+    running: Running, expression: str
+) -> None:
+    samples = [sample for part in PARTS for sample in running.scrape(part).samples]
+    there = {sample.name for sample in samples}
+    # These have no sample while all is well; that they are served at all, the page's test shows.
+    quiet = {"trail_decider_outbox_oldest_timestamp_seconds", "up"}
+    names = names_in(expression)
+    assert names
+    assert names <= there | quiet, names - there - quiet
+    labels = {label for sample in samples if sample.name in names for label in sample.labels} | {
+        "job",
+        "instance",
+        "le",
+    }
+    asked = re.findall(r"[{,]\s*(\w+)\s*=", expression)
+    asked += re.findall(r"\w+", " ".join(re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression)))
+    assert set(asked) <= labels, expression
+
+
+def test_the_page_says_which_alert_uses_a_metric() -> None:
+    uses: dict[str, set[str]] = {name: set() for name in documented()}
+    for rule in RULES:
+        for name in names_in(rule["expr"]) - {"up"}:
+            uses[name].add(rule["alert"])
+    assert {name: alerts for name, (_, alerts) in documented().items()} == uses
+    assert "`TrailProcessDown`" in PAGE
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert len(rule["annotations"]["summary"]) < 100
+    assert len(rule["annotations"]["description"]) > 80
+
+
+def test_every_command_that_an_alert_names_is_there() -> None:
+    text = " ".join(rule["annotations"]["description"] for rule in RULES)
+    commands = set(re.findall(r"`trail ([a-z ]+)`", text))
+    assert "doctor" in commands
+    for command in commands:
+        words = [sys.executable, "-m", "services.cli.app", *command.split(), "--help"]
+        assert subprocess.run(words, capture_output=True, check=False).returncode == 0, command
+
+
+def test_the_rules_have_names_of_their_own() -> None:
+    names = [rule["alert"] for rule in RULES]
+    assert len(set(names)) == len(names) >= 10
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    return found
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=OBSERVABILITY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_reads_the_example_and_each_alert_fires_when_it_should_and_only_then(promtool: str) -> None:
+    run(promtool, "check", "config", "prometheus.yaml")
+    run(promtool, "test", "rules", "alerts_test.yaml")
+    tried = set(re.findall(r'alertname="(\w+)"', (OBSERVABILITY / "alerts_test.yaml").read_text("utf-8")))
+    assert tried == {rule["alert"] for rule in RULES}
+
+
+def test_prometheus_reads_every_expression_of_the_dashboard(promtool: str, tmp_path: Path) -> None:
+    rules = [{"record": f"panel:{at}", "expr": expression} for at, expression in enumerate(expressions())]
+    assert len(rules) > 30
+    path = tmp_path / "panels.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}), "utf-8")
+    run(promtool, "check", "rules", str(path))
+
+
+def test_the_dashboard_is_one_that_any_grafana_can_import() -> None:
+    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
+    assert {panel["type"] for panel in PANELS} <= STOCK
+    assert {one["id"] for one in DASHBOARD["__requires"] if one["type"] == "panel"} == STOCK - {"row"}
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    shown = [panel for panel in PANELS if panel["type"] != "row"]
+    sources = [part["datasource"] for panel in shown for part in (panel, *panel["targets"])]
+    assert all(source == {"type": "prometheus", "uid": f"${{{variable['name']}}}"} for source in sources)
+    boxes = [panel["gridPos"] for panel in PANELS]
+    for at, one in enumerate(boxes):
+        assert 0 <= one["x"] <= one["x"] + one["w"] <= 24
+        for other in boxes[at + 1 :]:
+            beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+            assert beside or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"], (
+                "one upon another"
+            )
+
+
+def test_the_example_scrapes_what_trail_up_serves() -> None:
+    example = yaml.safe_load((OBSERVABILITY / "prometheus.yaml").read_text("utf-8"))
+    jobs = {one["job_name"]: one["static_configs"][0]["targets"][0] for one in example["scrape_configs"]}
+    ports = dict(zip(("trail-notary", "trail-screening", "trail-safety", "trail-witness"), range(4), strict=True))
+    assert jobs == {job: f"127.0.0.1:{9464 + by}" for job, by in ports.items()}
+    assert "TRAIL_METRICS=127.0.0.1:9464 trail up" in PAGE

@@ -9,24 +9,35 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from faststream import FastStream
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+from sqlalchemy.exc import DatabaseError
 
+from services.audit import app as audit
 from services.audit import metrics as audit_metrics
+from services.audit.app import AuditService
 from services.audit.attesting import Standing
 from services.audit.metrics import NotaryMetrics, Streams
 from services.audit.notary import Notary
 from services.cli import stack
+from services.screening.decide import ScreeningDecider
 from services.witness.metrics import metrics_of
 from services.witness.witness import Witness
+from shared.broker import Topology
 from shared.decider_metrics import DeciderMetrics
+from shared.decider_service import DeciderService
 from shared.drafts import Draft
 from shared.metrics import address_of, beside, gauge, registry_of, serve
 from shared.outbox import Outbox
-from shared.words import SourceId, TrailError
+from shared.service import broker_for
+from shared.settings import ServiceSettings
+from shared.words import EvidenceError, SourceId, TrailError
 from tests.notary import LOG_KEY, OBSERVED, PERSON, REGISTERED, SITE, STRANGER, TRIAL, Office
 from tests.scrape import Scraped, free_address, scrape
 from tests.witness import LOG_KEY as WITNESSED
@@ -186,6 +197,87 @@ def test_trouble_is_told_until_sealing_has_succeeded_again(service: Service) -> 
     assert found.value("trail_notary_batch_messages_bucket", le="20.0") == 0
     assert found.value("trail_notary_seal_duration_seconds_bucket", le="0.25") == 0
     assert found.value("trail_notary_seal_duration_seconds_count") == 1
+
+
+class Message:
+    """A batch of the broker's, and what became of it."""
+
+    def __init__(self) -> None:
+        self.raw_message: list[object] = [object()]
+        self.told: list[str] = []
+
+    async def ack(self) -> None:
+        self.told.append("ack")
+
+    async def nack(self, delay: float) -> None:
+        self.told.append(f"nack, {delay} s")
+
+    async def in_progress(self) -> None:
+        self.told.append("in progress")
+
+
+def test_the_notary_counts_each_try_that_failed_and_the_batch_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "RETRY_AFTER", 0)
+    seen: list[float | None] = []
+    errors: list[Exception] = [OSError("no space left"), EvidenceError("not read")]
+    errors[1].__cause__ = DatabaseError("read", None, Exception())
+
+    async def scenario() -> Scraped:
+        broker = broker_for("nats://127.0.0.1:1", "test")
+        # Its settings are not asked for anything here.
+        service = AuditService(office.notary, Topology(TRIAL), broker, FastStream(broker), None)  # type: ignore[arg-type]
+
+        async def sealing(_messages: object) -> None:
+            seen.append(read(service.metrics.registry).value("trail_notary_in_trouble"))
+            if errors:
+                raise errors.pop(0)
+
+        monkeypatch.setattr(service, "_seal_in_order", sealing)
+        await service.take(Message())  # type: ignore[arg-type]
+        return read(service.metrics.registry)
+
+    found = asyncio.run(scenario())
+    assert seen == [0, 1, 1]
+    assert found.value("trail_notary_seal_failures_total") == 2
+    assert found.value("trail_notary_seal_duration_seconds_count") == 1
+    assert found.value("trail_notary_batch_messages_sum") == 1
+
+
+def test_a_decider_is_in_trouble_until_a_batch_is_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    STRANGER.save(tmp_path / "key.pem")
+    settings = ServiceSettings(
+        trial=TRIAL,
+        broker="nats://127.0.0.1:1",
+        data=tmp_path,
+        key=SecretStr(str(tmp_path / "key.pem")),
+        log_key=LOG_KEY.vkey(),
+    )
+
+    async def scenario() -> list[tuple[float | None, list[str]]]:
+        service = DeciderService(ScreeningDecider(), "screening", settings)
+        errors = [OSError("no space left")]
+
+        async def deciding(_message: object) -> None:
+            if errors:
+                raise errors.pop(0)
+
+        async def sending() -> None:
+            pass
+
+        monkeypatch.setattr(service, "_take_one", deciding)
+        service._courier = SimpleNamespace(send=sending, overdue=0, stop=sending)  # type: ignore[assignment]
+        told = []
+        for _ in range(2):
+            message = Message()
+            message.raw_message = [SimpleNamespace(metadata=SimpleNamespace(sequence=SimpleNamespace(stream=1)))]
+            await service.take(message)  # type: ignore[arg-type]
+            told.append((read(service._metrics.registry).value("trail_decider_in_trouble"), message.told))
+        await service.stop()
+        return told
+
+    assert asyncio.run(scenario()) == [(1, ["nack, 1.0 s"]), (0, ["ack"])]
 
 
 def test_gaps_are_told_by_source_and_of_many_sources_those_that_lack_most(
