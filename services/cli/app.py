@@ -289,6 +289,14 @@ def witness(
     keep_witnessing(data, log or [], name, listen, forget or [], metrics)
 
 
+@app.command()
+def asyncapi() -> None:
+    """Print what goes over the broker as an AsyncAPI document, for whoever writes a client (docs/asyncapi.yaml)."""
+    from services.cli.asyncapi import as_yaml
+
+    sys.stdout.write(as_yaml())
+
+
 @exports.command("bundle")
 def export_bundle(
     out: Annotated[Path, typer.Argument(help="The zip file to write.")],
