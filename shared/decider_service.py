@@ -25,6 +25,7 @@ from shared.note import NoteKey
 from shared.outbox import Outbox
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, started
 from shared.settings import ServiceSettings
+from shared.tracing import Traced, tracing_for
 from shared.words import TrailError
 
 RETRY_AFTER = 1.0
@@ -52,6 +53,8 @@ class DeciderService:
         self._housekeeping: asyncio.Task[None] | None = None
         self._ahead = False
         self._name = name
+        self.tracing = tracing_for(name)
+        self._spans: dict[int, Traced] = {}  # by index, of entries that are taken and not decided on
         self.app = FastStream(self._broker, logger=None)
 
         subscriber = self._broker.subscriber(
@@ -176,17 +179,27 @@ class DeciderService:
     def _decide(self, raw: bytes, headers: dict[str, Any] | None) -> None:
         began = time.monotonic()
         value = (headers or {}).get(CHECKPOINT_HEADER)
-        sealed = self._seals.add(read_entry(raw), None if value is None else decode_note(value))
+        taken = read_entry(raw)
+        span = self.tracing.begin("decide", headers)
+        if span is not None:
+            self._spans[taken.index] = span
+        sealed = self._seals.add(taken, None if value is None else decode_note(value))
         if not sealed:
             return
         events: list[tuple[int, bytes]] = []
+        caused: dict[int, list[int]] = {}
         for entry in sealed:
             first = self._machine.sequence + 1
             events += enumerate(self._machine.feed(entry), first)
+            caused[entry.index] = list(range(first, self._machine.sequence + 1))
         self._store.commit(self._machine, self._seals, events, self._key)
         self._metrics.committed(began)
         assert self._courier is not None
         self._courier.log = self._seals.log  # receipts over a rotation are signed with the next key
+        for index in self._spans.keys() & caused.keys():
+            span = self._spans.pop(index)
+            span.end(index=index, decisions=len(caused[index]))
+            self._courier.traceparents.update(dict.fromkeys(caused[index], span.traceparent))
 
     async def _keep_house(self) -> None:
         """Send again what has no receipt."""

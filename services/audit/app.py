@@ -34,6 +34,7 @@ from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_b
 from shared.settings import ServiceSettings
 from shared.signers import load_keyring
 from shared.signing import Keyring
+from shared.tracing import Traced, Tracing, tracing_for
 from shared.words import EvidenceError
 
 _log = structlog.get_logger("audit")
@@ -61,6 +62,8 @@ class AuditService:
         self._mirror: Mirror | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self.metrics = NotaryMetrics(self)
+        self.tracing = Tracing()
+        self._spans: dict[int, Traced] = {}  # by intake sequence, of messages that are taken and not answered
 
     @property
     def connected(self) -> bool:
@@ -156,16 +159,44 @@ class AuditService:
         # In a thread, so that the connection is kept alive while we compute.
         sealed: Sealed = await asyncio.to_thread(self.notary.seal, arrivals, tick=tick)
         self.metrics.sealed(sealed)
-        await self._mirror.publish(sealed.entries, sealed.note)
+        await self._mirror.publish(sealed.entries, sealed.note, self._carried(sealed))
         for arrival, receipt in await asyncio.to_thread(lambda: sealed.receipts):
             subject = self.topology.receipt_for(arrival.subject)
             if subject is not None:
                 await self._client.publish(subject, receipt.encode())
         self.metrics.succeeded()
+        self._end_spans(arrivals, sealed)
+
+    def _begin_span(self, number: int, headers: dict[str, Any] | None) -> None:
+        if number not in self._spans:  # else an earlier try has begun it
+            span = self.tracing.begin("seal", headers)
+            if span is not None:
+                self._spans[number] = span
+
+    def _carried(self, sealed: Sealed) -> dict[int, str]:
+        """The traces that go on with entries to LOG, by index."""
+        if not self._spans:
+            return {}
+        spans = ((entry.index, self._spans.get(entry.header.intake)) for entry in sealed.entries)
+        return {index: span.traceparent for index, span in spans if span is not None}
+
+    def _end_spans(self, arrivals: Sequence[Arrival], sealed: Sealed) -> None:
+        if not self._spans:
+            return
+        for entry in sealed.entries:
+            span = self._spans.pop(entry.header.intake, None)
+            if span is not None:
+                span.end(index=entry.index, verdict=entry.header.verdict)
+        for arrival in arrivals:
+            span = self._spans.pop(arrival.intake, None)
+            if span is not None:
+                span.end(verdict="repeated")
 
     async def _seal_in_order(self, messages: Sequence[Msg]) -> None:
         """Seal a batch in stream order, and before it what was skipped: a redelivery may overtake or lag."""
         arrivals = sorted(map(_delivered, messages), key=lambda arrival: arrival.intake)
+        for message in messages:
+            self._begin_span(message.metadata.sequence.stream, message.headers)
         expected = self.notary.intake + 1
         gapless: list[Arrival] = []
         for arrival in arrivals:
@@ -186,6 +217,7 @@ class AuditService:
                 found = await self._client.jetstream().get_msg(self.topology.intake, number)
             except NotFoundError:
                 continue
+            self._begin_span(number, found.headers)
             yield _arrival(number, found.subject or "", found.headers, found.data or b"")
 
     async def _provision(self) -> None:
@@ -284,6 +316,7 @@ def build(settings: AuditSettings) -> AuditService:
     app = FastStream(broker, logger=None)
     notary = _notary(settings)
     service = AuditService(notary, topology, broker, app, settings)
+    service.tracing = tracing_for("notary")
     serve(settings.metrics, service.metrics.registry)
 
     subscriber = broker.subscriber(

@@ -17,6 +17,7 @@ from shared.envelope import CONTENT_TYPE, KINDS, MAX_EVENT_BYTES, MAX_SEQUENCE
 from shared.events import CATALOGUE, EventType, short_type
 from shared.events.identity import KINDS_OF_ROLE
 from shared.events.log import Opened
+from shared.tracing import TRACEPARENT
 
 Json = dict[str, Any]
 _SCHEMAS: Final = "#/components/schemas/"
@@ -272,6 +273,10 @@ _HEADERS: Final[Json] = {
             "type": "string",
             "pattern": f"^{_BASE64}{{86}}==$",
             "description": f"Base64 of the Ed25519 signature over {_PAE}.",
+        },
+        TRACEPARENT: {
+            "type": "string",
+            "description": "W3C Trace Context, where you trace; it is carried on and never sealed.",
         },
     },
 }
