@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from services.cli.beginning import begin_log
+from services.cli.broker_access import write_configuration
 from services.cli.delivery import line
 from services.cli.installation import Installation
 from services.cli.stack import Stack
@@ -26,6 +28,7 @@ from shared.identities import ROOT_SOURCE
 from shared.moments import stamp
 from shared.outbox import uuid7
 from shared.words import SourceId
+from tests import postgres
 from tests.scenario import SITE, TRIAL, drafts_of
 from tests.scrape import PARTS, Scraped, free_address, scrape
 from tests.tsa import Certifier, Tsa
@@ -106,6 +109,18 @@ def wait_until(running: Running, part: str, name: str, value: float, **labels: s
     return found
 
 
+def wait_until_level(running: Running, part: str, name: str, **labels: str) -> Scraped:
+    """Wait until a metric of a process is at the size of the log, which decisions may still make grow."""
+    deadline = time.monotonic() + 40
+    while True:
+        size = running.scrape("audit").value("trail_notary_log_entries")
+        found = running.scrape(part)
+        if found.value(name, **labels) == size == running.scrape("audit").value("trail_notary_log_entries"):
+            return found
+        assert time.monotonic() < deadline, (name, found.value(name, **labels), size)
+        time.sleep(0.2)
+
+
 def test_the_notary_tells_what_it_has_sealed_and_how_its_outsiders_stand(running: Running) -> None:
     found = wait_until(running, "audit", "trail_notary_sequence_gaps", 1)
     assert found.by("trail_notary_missing_events", "source") == {OTHER: 4}
@@ -122,8 +137,8 @@ def test_the_notary_tells_what_it_has_sealed_and_how_its_outsiders_stand(running
     assert size > 30
     assert (found.value("trail_notary_sealed_entries_total", verdict="admitted") or 0) > 30
     for name in ("log_stream_entries", "signed_entries", "cosigned_entries", "published_entries"):
-        wait_until(running, "audit", f"trail_notary_{name}", size)
-    found = wait_until(running, "audit", "trail_notary_stamped_entries", size, authority="tsa-1")
+        wait_until_level(running, "audit", f"trail_notary_{name}")
+    found = wait_until_level(running, "audit", "trail_notary_stamped_entries", authority="tsa-1")
     now = time.time()
     assert abs(now - (found.value("trail_notary_cosigned_timestamp_seconds") or 0)) < 120
     assert abs(now - (found.value("trail_notary_stamped_timestamp_seconds", authority="tsa-1") or 0)) < 120
@@ -150,10 +165,53 @@ def test_a_decider_tells_what_it_has_decided_and_that_nothing_waits(running: Run
 
 
 def test_the_witness_tells_how_far_it_has_cosigned(running: Running) -> None:
-    size = running.scrape("audit").value("trail_notary_log_entries")
-    assert size is not None
-    found = wait_until(running, "witness", "trail_witness_cosigned_entries", size)
+    found = wait_until_level(running, "witness", "trail_witness_cosigned_entries")
     assert set(found.by("trail_witness_refused_checkpoints", "kind").values()) == {0}
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Installation:
+    home = begin_log(tmp_path / "guarded", practice=True)
+    write_configuration(home)
+    return home
+
+
+@pytest.fixture
+def in_postgresql(tmp_path: Path) -> Iterator[Installation]:
+    if postgres.missing():
+        pytest.skip(postgres.missing())
+    with postgres.server() as server:
+        place = postgres.database(server.url, f"watched{os.urandom(4).hex()}")
+        yield begin_log(tmp_path / "stored", practice=True, database=place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["guarded", "in_postgresql"])
+def test_all_is_told_where_a_broker_asks_who_we_are_and_where_a_server_keeps_the_stores(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home: Installation = request.getfixturevalue(kind)
+    address = free_address(len(PARTS))
+    monkeypatch.setenv("TRAIL_METRICS", address)
+    stack = Stack(home)
+    try:
+        stack.start()
+        running = Running(stack, address)
+        asyncio.run(post_one(home, stack.url))
+        for part in ("screening", "safety"):
+            wait_until(running, part, "trail_decider_behind_entries", 0)
+            wait_until(running, part, "trail_decider_outbox_waiting_events", 0)
+        wait_until_level(running, "audit", "trail_notary_cosigned_entries")
+        wait_until(running, "audit", "trail_notary_intake_lag_messages", 0)
+        assert [running.scrape(part).value("trail_metrics_unread_parts") for part in PARTS] == [0] * len(PARTS)
+    finally:
+        stack.stop()
+
+
+async def post_one(home: Installation, url: str) -> None:
+    async with line(home, url) as connected:
+        connected.post.put(connected.post.missing_grants(drafts_of("701-001", datetime.now(UTC).date())[:1]))
+        assert await connected.deliver([ROOT_SOURCE], timeout=60)
 
 
 def expressions() -> list[str]:
