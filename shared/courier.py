@@ -16,6 +16,7 @@ from shared.broker import KEY_HEADER, SIGNATURE_HEADER, Topology
 from shared.envelope import CONTENT_TYPE
 from shared.note import LogKey
 from shared.outbox import Outbox, Outgoing
+from shared.tracing import TRACEPARENT
 
 WINDOW = 500
 RESEND_AFTER = 5.0
@@ -41,8 +42,11 @@ class Courier:
         self._outbox = outbox
         self._topology = topology
         self.log = log
+        self.traceparents: dict[int, str] = {}
+        """Traces to carry on with events, by sequence; not kept, as a trace ends where a process does."""
         self._tries: dict[int, _Try] = {}
         self._alarmed = float("-inf")
+        self.overdue = 0  # events sent a minute ago or more whose receipt had not come when we last looked
         self._sent = 0
         self._looked_back = float("-inf")
         self._receipts: asyncio.Queue[str] = asyncio.Queue()
@@ -82,6 +86,11 @@ class Courier:
             await self._publish([event for event in chunk if self._due(event, now)])
         if overdue:
             self._tries = {sequence: one for sequence, one in self._tries.items() if sequence in waiting}
+            self.traceparents = {
+                sequence: one
+                for sequence, one in self.traceparents.items()
+                if sequence in waiting or sequence > self._sent
+            }
             self._alarm(now)
 
     async def deliver(self, *, timeout: float | None = None, progress: Callable[[int], None] | None = None) -> bool:
@@ -119,6 +128,8 @@ class Courier:
                 KEY_HEADER: event.key,
                 SIGNATURE_HEADER: event.signature,
             }
+            if event.sequence in self.traceparents:
+                headers[TRACEPARENT] = self.traceparents[event.sequence]
             subject = self._topology.intake_subject(self._outbox.source, event.route)
             try:
                 futures.append(
@@ -147,6 +158,7 @@ class Courier:
     def _alarm(self, now: float) -> None:
         """Say aloud that receipts are overdue, once a minute."""
         late = [one.first for one in self._tries.values() if now - one.first > ALARM_AFTER]
+        self.overdue = len(late)
         if late and now - self._alarmed > ALARM_AFTER:
             self._alarmed = now
             _log.error(

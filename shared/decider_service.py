@@ -1,6 +1,7 @@
 """A deciding service's process: LOG in, decisions out through its outbox."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,11 +16,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.broker import API, BATCH, CHECKPOINT_HEADER, DEFAULT_PREFIX, Topology, decode_note
 from shared.courier import Courier
+from shared.database import engine_at
 from shared.decider import Decider, DeciderStore
+from shared.decider_metrics import DeciderMetrics
 from shared.entry import read_entry
+from shared.metrics import serve
 from shared.note import NoteKey
+from shared.outbox import Outbox
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, started
 from shared.settings import ServiceSettings
+from shared.tracing import Traced, tracing_for
 from shared.words import TrailError
 
 RETRY_AFTER = 1.0
@@ -36,7 +42,8 @@ class DeciderService:
         self._key = settings.signer()
         self._first_key = NoteKey.parse(settings.log_key)
         self._topology = Topology(settings.trial)
-        self._store = DeciderStore.at(settings.store(name), decider, settings.trial)
+        place = settings.store(name)
+        self._store = DeciderStore.at(place, decider, settings.trial)
         self._machine, self._seals = self._store.load(self._first_key)
         credentials = settings.credentials
         self._api = DEFAULT_PREFIX if credentials is None else API
@@ -46,6 +53,8 @@ class DeciderService:
         self._housekeeping: asyncio.Task[None] | None = None
         self._ahead = False
         self._name = name
+        self.tracing = tracing_for(name)
+        self._spans: dict[int, Traced] = {}  # by index, of entries that are taken and not decided on
         self.app = FastStream(self._broker, logger=None)
 
         subscriber = self._broker.subscriber(
@@ -64,10 +73,45 @@ class DeciderService:
         self.app.on_startup(self.start)
         self.app.after_startup(lambda: fetch_patiently(subscriber))
         self.app.after_shutdown(self.stop)
+        # Read only, so that a scrape never takes the lock that the next decision needs.
+        self._read_outbox = Outbox(engine_at(place, read_only=True), decider.source, settings.trial)
+        self._metrics = DeciderMetrics(self, self._read_outbox)
+        serve(settings.metrics, self._metrics.registry)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def decided(self) -> int:
+        """Entries of LOG that are decided on."""
+        return self._seals.tree.size
+
+    @property
+    def decisions(self) -> int:
+        """Decisions made since the log began."""
+        return self._machine.sequence
+
+    @property
+    def overdue(self) -> int:
+        """Decisions sent a minute ago or more that have no receipt."""
+        return 0 if self._courier is None else self._courier.overdue
+
+    async def log_size(self) -> int:
+        """Entries that LOG holds, as our own consumer knows: we may ask a guarded broker for nothing else.
+
+        Raises nats-py's errors when the broker does not tell.
+        """
+        assert self._client is not None
+        info = await self._client.jetstream(prefix=self._api).consumer_info(self._topology.log, self._name)
+        delivered = 0 if info.delivered is None else info.delivered.stream_seq
+        return delivered + (info.num_pending or 0)
 
     async def start(self) -> None:
         """Wait for the provisioner, then begin with what the outbox still holds."""
         self._client = await started(self._broker)
+        self._metrics.begin(asyncio.get_running_loop())
         await self._wait_for_stream(self._client)
         self._courier = Courier(self._client, self._store.outbox, self._topology, self._seals.log)
         await self._courier.start()
@@ -84,6 +128,7 @@ class DeciderService:
             self._housekeeping.cancel()
         if self._courier is not None:
             await self._courier.stop()
+        self._read_outbox.close()
         self._store.close()
 
     async def take(self, message: NatsMessage) -> None:
@@ -106,12 +151,14 @@ class DeciderService:
             self._ahead = False
         except (SQLAlchemyError, OSError, NatsError, TimeoutError) as error:
             self._log.error("deciding failed and will be tried again", error=str(error))
+            self._metrics.failed()
             with suppress(NatsError, OSError):
                 await message.nack(delay=RETRY_AFTER)
         except Exception as error:
             # Evidence that contradicts itself, or a defect of ours: either way nothing more may be decided.
             self._stop_for(error)
         else:
+            self._metrics.succeeded()
             await message.ack()
 
     async def _take_one(self, message: Msg) -> None:
@@ -130,17 +177,29 @@ class DeciderService:
             self._decide(skipped.data or b"", skipped.headers)
 
     def _decide(self, raw: bytes, headers: dict[str, Any] | None) -> None:
+        began = time.monotonic()
         value = (headers or {}).get(CHECKPOINT_HEADER)
-        sealed = self._seals.add(read_entry(raw), None if value is None else decode_note(value))
+        taken = read_entry(raw)
+        span = self.tracing.begin("decide", headers)
+        if span is not None:
+            self._spans[taken.index] = span
+        sealed = self._seals.add(taken, None if value is None else decode_note(value))
         if not sealed:
             return
         events: list[tuple[int, bytes]] = []
+        caused: dict[int, list[int]] = {}
         for entry in sealed:
             first = self._machine.sequence + 1
             events += enumerate(self._machine.feed(entry), first)
+            caused[entry.index] = list(range(first, self._machine.sequence + 1))
         self._store.commit(self._machine, self._seals, events, self._key)
+        self._metrics.committed(began)
         assert self._courier is not None
         self._courier.log = self._seals.log  # receipts over a rotation are signed with the next key
+        for index in self._spans.keys() & caused.keys():
+            span = self._spans.pop(index)
+            span.end(index=index, decisions=len(caused[index]))
+            self._courier.traceparents.update(dict.fromkeys(caused[index], span.traceparent))
 
     async def _keep_house(self) -> None:
         """Send again what has no receipt."""

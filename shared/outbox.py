@@ -10,6 +10,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -228,6 +229,17 @@ class Outbox:
             return connection.execute(
                 select(func.count()).select_from(OUTBOX).where(OUTBOX.c.receipt.is_(None))
             ).scalar_one()
+
+    def oldest_waiting(self) -> tuple[int, datetime | None]:
+        """How many events have no receipt yet, and the time that the first of them states (aware)."""
+        # An event is given its index with its receipt, and that column alone has an index of its own.
+        waiting = OUTBOX.c.idx.is_(None)
+        with self.engine.connect() as connection:
+            count, first = connection.execute(
+                select(func.count(), func.min(OUTBOX.c.sequence)).where(waiting)
+            ).one()
+            payload = connection.execute(select(OUTBOX.c.payload).where(OUTBOX.c.sequence == first)).scalar()
+        return count, None if payload is None else read_envelope(payload).time
 
     def confirm(self, receipts: Iterable[str], log: LogKey) -> tuple[int, list[str]]:
         """Keep the receipts that verify; returns how many events they settled, and what was wrong with others.

@@ -26,6 +26,7 @@ class ServiceSettings(BaseSettings):
     (the file of this service's NATS seed) and ``broker_ca`` are given where the broker tells its users apart.
     ``database`` is the URL of a PostgreSQL database, with this service's role; without it the service keeps SQLite
     files in ``data``. The password is where libpq looks for one: a file that ``?passfile=`` or PGPASSFILE names.
+    ``metrics`` is the host:port to serve metrics at, nowhere when it is empty.
     """
 
     model_config = SettingsConfigDict(env_prefix="TRAIL_")
@@ -42,6 +43,7 @@ class ServiceSettings(BaseSettings):
     broker_key: Path | None = None
     broker_ca: Path | None = None
     database: str = ""
+    metrics: str = ""
 
     @property
     def credentials(self) -> Credentials | None:

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from services.audit.effects import take
 from services.audit.protocol_rules import check_adoption
@@ -33,6 +33,10 @@ _REASON_LIMIT: Final = 500
 
 SignatureCheck = Callable[[bytes, bytes, bytes], bool]
 """(public key, signature, payload) -> valid; injected, so that a batch can be checked on both cores."""
+
+
+Stage = Literal["envelope", "route", "signer", "sequence", "content"]
+"""The part of admission that refused: for counting, and no part of what is sealed."""
 
 
 class History(Records, Protocol):
@@ -70,13 +74,17 @@ class Reading(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """Admitted when ``reason`` is empty. ``counted``: the source's sequence number is used up."""
+    """Admitted when ``reason`` is empty. ``counted``: the source's sequence number is used up.
+
+    ``stage``: which part of admission refused; None when admitted.
+    """
 
     reason: str
     envelope: Envelope | None = None
     data: Data | None = None
     counted: bool = False
     gap: tuple[int, int] | None = None
+    stage: Stage | None = None
 
 
 def arrival_of(intake: int, subject: str, key: str, signature: str, payload: bytes) -> Arrival:
@@ -157,12 +165,14 @@ def _rule(
 ) -> Ruling:
     envelope = reading.envelope
     if envelope is None:
-        return Ruling(reading.refusal)
+        return Ruling(reading.refusal, stage="envelope")
+    stage: Stage = "route"
     try:
         event = _route(register, reading, envelope)
+        stage = "signer"
         identity = _signer(register, reading, envelope, event, index, sealed_at, signature_holds)
     except RefusedError as error:
-        return Ruling(str(error), envelope)
+        return Ruling(str(error), envelope, stage=stage)
     # From here on the source itself has spoken, so its sequence number counts even if the event is refused.
     counter = register.sources.get(envelope.source, Counter())
     if counter.holds(envelope.sequence):
@@ -170,13 +180,14 @@ def _rule(
             f"equivocation: {envelope.source} has used sequence {envelope.sequence} before, "
             "for an event with other bytes",
             envelope,
+            stage="sequence",
         )
     gap = (counter.last + 1, envelope.sequence - 1) if envelope.sequence > counter.last + 1 else None
     try:
         data = _content(register, reading, envelope, event, identity, sealed_at, history)
         take(register, envelope, data, identity, index, sealed_at, reading.format)
     except RefusedError as error:
-        return Ruling(str(error), envelope, counted=True, gap=gap)
+        return Ruling(str(error), envelope, counted=True, gap=gap, stage="content")
     return Ruling("", envelope, data, counted=True, gap=gap)
 
 

@@ -20,18 +20,21 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.audit.admission import arrival_of
-from services.audit.attesting import Attesting, Outsiders
+from services.audit.attesting import Attesting, Outsiders, Standing
 from services.audit.leases import LeaseError
+from services.audit.metrics import NotaryMetrics, Streams
 from services.audit.mirror import Mirror
 from services.audit.notary import Notary, Sealed
 from services.audit.places import Places
 from shared.broker import BATCH, KEY_HEADER, SIGNATURE_HEADER, BrokerError, Topology, provision
 from shared.database import may_pass
 from shared.entry import Arrival
+from shared.metrics import serve
 from shared.service import FatalError, broker_for, fatal, fetch_patiently, raw_batch, run, started
 from shared.settings import ServiceSettings
 from shared.signers import load_keyring
 from shared.signing import Keyring
+from shared.tracing import Traced, Tracing, tracing_for
 from shared.words import EvidenceError
 
 _log = structlog.get_logger("audit")
@@ -58,12 +61,39 @@ class AuditService:
         self._client: Client | None = None
         self._mirror: Mirror | None = None
         self._housekeeping: asyncio.Task[None] | None = None
+        self.metrics = NotaryMetrics(self)
+        self.tracing = Tracing()
+        self._spans: dict[int, Traced] = {}  # by intake sequence, of messages that are taken and not answered
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._client is not None and self._client.is_connected
+
+    def standing(self) -> Standing | None:
+        """How the outsiders stand; None before they are asked.
+
+        Raises EvidenceError and SQLAlchemy's errors when what is kept of them cannot be read.
+        """
+        return None if self._attesting is None else self._attesting.standing()
+
+    async def streams(self) -> Streams | None:
+        """How far the trial's streams are; None before they are there.
+
+        Raises nats-py's errors when the broker does not tell.
+        """
+        if self._client is None or self._mirror is None:
+            return None
+        js = self._client.jetstream()
+        intake, log = [await js.stream_info(name) for name in (self.topology.intake, self.topology.log)]
+        return Streams(intake.state.last_seq, log.state.last_seq)
 
     async def start(self) -> None:
         """Provision the broker and bring LOG up to the database, before the first message is taken."""
         self._client = await started(self._broker)
         await self._provision()
         loop = asyncio.get_running_loop()
+        self.metrics.begin(loop)
 
         def stop(error: EvidenceError) -> None:
             loop.call_soon_threadsafe(self._stop_for, error)
@@ -98,6 +128,7 @@ class AuditService:
     async def take(self, message: NatsMessage) -> None:
         """Seal a batch of the intake; acknowledge it when its entries and receipts are out."""
         messages: Sequence[Msg] = message.raw_message  # type: ignore[assignment]  # a batch subscriber's is a list
+        began = time.monotonic()
         while self.fatal is None and not self._stopping:
             try:
                 async with self._one_at_a_time:
@@ -105,11 +136,13 @@ class AuditService:
                 await message.ack()
             except (SQLAlchemyError, OSError, NatsError, TimeoutError, BrokerError) as error:
                 # Nothing is lost, and later messages wait their turn: the same batch is tried until it is sealed.
+                self.metrics.failed()
                 _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
                 with suppress(NatsError, OSError):
                     await message.in_progress()
                 await asyncio.sleep(RETRY_AFTER)
             except Exception as error:
+                self.metrics.failed()
                 if may_pass(error):
                     _log.error("sealing failed and will be tried again", error=str(error), messages=len(messages))
                     await asyncio.sleep(RETRY_AFTER)
@@ -117,6 +150,7 @@ class AuditService:
                 # Evidence that contradicts itself, or a defect of ours: either way nothing more may be sealed.
                 self._stop_for(error)
             else:
+                self.metrics.done(len(messages), began)
                 return
 
     async def _seal(self, arrivals: Sequence[Arrival], *, tick: bool = False) -> None:
@@ -124,15 +158,45 @@ class AuditService:
         assert self._mirror is not None
         # In a thread, so that the connection is kept alive while we compute.
         sealed: Sealed = await asyncio.to_thread(self.notary.seal, arrivals, tick=tick)
-        await self._mirror.publish(sealed.entries, sealed.note)
+        self.metrics.sealed(sealed)
+        await self._mirror.publish(sealed.entries, sealed.note, self._carried(sealed))
         for arrival, receipt in await asyncio.to_thread(lambda: sealed.receipts):
             subject = self.topology.receipt_for(arrival.subject)
             if subject is not None:
                 await self._client.publish(subject, receipt.encode())
+        self.metrics.succeeded()
+        self._end_spans(arrivals, sealed)
+
+    def _begin_span(self, number: int, headers: dict[str, Any] | None) -> None:
+        if number not in self._spans:  # else an earlier try has begun it
+            span = self.tracing.begin("seal", headers)
+            if span is not None:
+                self._spans[number] = span
+
+    def _carried(self, sealed: Sealed) -> dict[int, str]:
+        """The traces that go on with entries to LOG, by index."""
+        if not self._spans:
+            return {}
+        spans = ((entry.index, self._spans.get(entry.header.intake)) for entry in sealed.entries)
+        return {index: span.traceparent for index, span in spans if span is not None}
+
+    def _end_spans(self, arrivals: Sequence[Arrival], sealed: Sealed) -> None:
+        if not self._spans:
+            return
+        for entry in sealed.entries:
+            span = self._spans.pop(entry.header.intake, None)
+            if span is not None:
+                span.end(index=entry.index, verdict=entry.header.verdict)
+        for arrival in arrivals:
+            span = self._spans.pop(arrival.intake, None)
+            if span is not None:
+                span.end(verdict="repeated")
 
     async def _seal_in_order(self, messages: Sequence[Msg]) -> None:
         """Seal a batch in stream order, and before it what was skipped: a redelivery may overtake or lag."""
         arrivals = sorted(map(_delivered, messages), key=lambda arrival: arrival.intake)
+        for message in messages:
+            self._begin_span(message.metadata.sequence.stream, message.headers)
         expected = self.notary.intake + 1
         gapless: list[Arrival] = []
         for arrival in arrivals:
@@ -153,6 +217,7 @@ class AuditService:
                 found = await self._client.jetstream().get_msg(self.topology.intake, number)
             except NotFoundError:
                 continue
+            self._begin_span(number, found.headers)
             yield _arrival(number, found.subject or "", found.headers, found.data or b"")
 
     async def _provision(self) -> None:
@@ -251,6 +316,8 @@ def build(settings: AuditSettings) -> AuditService:
     app = FastStream(broker, logger=None)
     notary = _notary(settings)
     service = AuditService(notary, topology, broker, app, settings)
+    service.tracing = tracing_for("notary")
+    serve(settings.metrics, service.metrics.registry)
 
     subscriber = broker.subscriber(
         topology.intake_subjects,

@@ -7,7 +7,7 @@ under our key stops the notary.
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import httpx
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.audit.authorities import read_authorities
+from services.audit.authorities import Timestamping, read_authorities
 from services.audit.checkpoints import Checkpoints
 from services.audit.cosignatures import Cosignatures
 from services.audit.log import Log
@@ -31,9 +31,9 @@ from services.audit.trouble import Trouble
 from services.audit.witnessing import Witnessing
 from shared.checkpoint import read_checkpoint
 from shared.database import may_pass
-from shared.moments import stamp
+from shared.moments import instant, stamp
 from shared.note import split_note
-from shared.policy import Policy
+from shared.policy import NONE, Policy
 from shared.words import EvidenceError, TrailError
 
 EVERY: Final = 1.0
@@ -49,6 +49,25 @@ class Outsiders:
     policy: Path | None = None
     timestamping: Path | None = None
     tiles: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the outsiders are, as of now. Sizes in entries, times in POSIX seconds, 0 where there is none yet.
+
+    ``cosigned``: (size, time of the last cosignature) of the largest checkpoint that the policy's quorum has
+    cosigned, None where nobody is asked; ``stamped``: (size, time) of each authority's newest timestamp, wanted
+    every ``stamping_every`` seconds; ``published``: the size of the checkpoint at the place for tiles, None while
+    that is not known; ``troubles``: how many there are, by errand; ``clock_offsets``: seconds that each witness's
+    clock was ahead of ours in its last answer.
+    """
+
+    cosigned: tuple[int, int] | None
+    stamped: Mapping[str, tuple[int, float]]
+    stamping_every: float | None
+    published: int | None
+    troubles: Mapping[str, int]
+    clock_offsets: Mapping[str, float]
 
 
 class Attesting:
@@ -70,11 +89,19 @@ class Attesting:
         self._fatal = fatal
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._policy: Policy | None = None
+        self._asked: Timestamping | None = None
+        self._published: int | None = None
+        self._clock_offsets: Mapping[str, float] = {}
         with ExitStack() as held:
             self._log = Log.at(places.log, read_only=True)
             held.callback(self._log.close)
             self._checkpoints = Checkpoints.at(places.checkpoints)
             held.callback(self._checkpoints.close)
+            self._reader = Checkpoints.at(
+                places.checkpoints, read_only=True
+            ).engine  # takes no lock from whoever writes
+            held.callback(self._reader.dispose)
             self._client = held.enter_context(httpx.Client())
             self._cosignatures = Cosignatures(self._checkpoints.engine)
             simulated = self._log.register(trial).simulated_now is not None
@@ -98,6 +125,26 @@ class Attesting:
                 thread = threading.Thread(target=self._run, args=(name, errand), name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
+
+    def standing(self) -> Standing:
+        """How far the outsiders are; from any thread.
+
+        Raises EvidenceError when cosignatures or timestamps cannot be read, SQLAlchemy's errors when their database
+        cannot.
+        """
+        asked = () if self._asked is None else self._asked.asked
+        newest = {one.name: Timestamps(self._reader).latest(one.name) for one in asked}
+        return Standing(
+            cosigned=None if self._policy is None else Cosignatures(self._reader).newest(self._policy),
+            stamped={
+                name: (0, 0.0) if one is None else (one.size, instant(one.time).timestamp())
+                for name, one in newest.items()
+            },
+            stamping_every=None if self._asked is None else self._asked.every.total_seconds(),
+            published=self._published,
+            troubles=self._troubles.counts({name for name, errand in self._errands.items() if errand is not None}),
+            clock_offsets=dict(self._clock_offsets),
+        )
 
     def end(self) -> None:
         """Do every errand once more, for what was sealed last, as far as that takes no longer than 15 seconds."""
@@ -135,6 +182,8 @@ class Attesting:
             return None
         policy = Policy.parse(path.read_text("utf-8"))
         witnessing = Witnessing(policy, self._checkpoints, self._cosignatures, self._log.tree, self._client)
+        self._policy = None if policy.quorum == NONE else policy
+        self._clock_offsets = witnessing.clock_offsets
 
         def collect() -> Mapping[str, Trouble]:
             witnessing.collect()
@@ -148,6 +197,7 @@ class Attesting:
         timestamping = read_authorities(path)
         if not timestamping.asked:
             return None
+        self._asked = timestamping
         store = Timestamps(self._checkpoints.engine)
         timestamper = Timestamper(store, timestamping, lambda: datetime.now(UTC), self._client)
 
@@ -179,7 +229,7 @@ class Attesting:
             latest = self._checkpoints.latest()
             newest = "" if latest is None else self._cosignatures.note(*latest)
             if newest != published:
-                publisher.publish()
+                self._published = publisher.publish()
                 published = newest
             return {}
 
@@ -209,6 +259,11 @@ class _Troubles:
                     "an errand outside fails and is tried again", errand=errand, who=name, error=now[name].what
                 )
             self._write()
+
+    def counts(self, errands: Iterable[str]) -> dict[str, int]:
+        """How many troubles each of these errands has."""
+        with self._lock:
+            return {errand: len(self._known.get(errand, ())) for errand in errands}
 
     def _write(self) -> None:
         told = [

@@ -69,12 +69,18 @@ class Cosignatures:
 
         They were verified when they were added; :func:`witnessed` verifies them again.
         """
+        return self.newest(policy)[0]
+
+    def newest(self, policy: Policy) -> tuple[int, int]:
+        """That size, and when the last of its cosignatures was given (POSIX seconds); (0, 0) when there is none."""
         names = {_called(one.key): name for name, one in policy.witnesses.items()}
-        newest_first = select(COSIGNATURES.c.size, COSIGNATURES.c.witness).order_by(COSIGNATURES.c.size.desc())
+        columns = (COSIGNATURES.c.size, COSIGNATURES.c.witness, COSIGNATURES.c.time)
+        newest_first = select(*columns).order_by(COSIGNATURES.c.size.desc())
         for size, rows in groupby(self._read(newest_first), key=lambda row: int(row.size)):
-            if policy.is_met(frozenset(names[row.witness] for row in rows if row.witness in names)):
-                return size
-        return 0
+            times = {names[row.witness]: int(row.time) for row in rows if row.witness in names}
+            if policy.is_met(frozenset(times)):
+                return size, max(times.values(), default=0)
+        return 0, 0
 
     def _read(self, statement: Select[Any]) -> Iterator[Any]:
         try:

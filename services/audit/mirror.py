@@ -1,7 +1,7 @@
 """The LOG stream: a gapless mirror of the database, topped up from it whenever it lags."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nats.aio.client import Client
 
@@ -9,6 +9,7 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log
 from shared.broker import BATCH, CHECKPOINT_HEADER, BrokerError, Topology, encode_note, publish_batch
 from shared.entry import Entry
+from shared.tracing import TRACEPARENT
 from shared.words import EvidenceError
 
 
@@ -26,8 +27,8 @@ class Mirror:
         self._checkpoints = checkpoints
         self._published: int | None = None  # None: ask the broker
 
-    async def publish(self, entries: Sequence[Entry], note: str) -> None:
-        """Publish a batch just sealed, and before it whatever LOG lacks."""
+    async def publish(self, entries: Sequence[Entry], note: str, traceparents: Mapping[int, str] = {}) -> None:
+        """Publish a batch just sealed, and before it whatever LOG lacks; ``traceparents`` are by entry index."""
         # A batch of repeats alone may follow on one whose publishing failed.
         following = entries[0].index if entries else self._log.size()
         if self._published != following:
@@ -38,7 +39,7 @@ class Mirror:
         try:
             for at in range(0, len(entries), BATCH):  # the broker takes at most 1,000 at once
                 part = entries[at : at + BATCH]
-                await self._send(part, note if at + BATCH >= len(entries) else "")
+                await self._send(part, note if at + BATCH >= len(entries) else "", traceparents)
         except BrokerError:
             # Somebody else's message stands where ours belongs, or an earlier try had arrived after all.
             await self.catch_up()
@@ -80,12 +81,15 @@ class Mirror:
                     "from the database, and sources send again whatever was not sealed"
                 )
 
-    async def _send(self, entries: Sequence[Entry], note: str) -> None:
+    async def _send(self, entries: Sequence[Entry], note: str, traceparents: Mapping[int, str] = {}) -> None:
         messages = [
             (self._topology.log_subject(entry.header.subject), entry.raw, dict[str, str]()) for entry in entries
         ]
         first = entries[0].index
         messages[0][2]["Nats-Expected-Last-Sequence"] = str(first)
+        for entry, (_, _, headers) in zip(entries if traceparents else (), messages, strict=False):
+            if entry.index in traceparents:
+                headers[TRACEPARENT] = traceparents[entry.index]
         if note:
             messages[-1][2][CHECKPOINT_HEADER] = encode_note(note)
         self._published = None

@@ -10,7 +10,7 @@ If we die between 1 and 2, the start signs what the database holds beyond the la
 3, the start publishes what LOG lacks, and the intake's redelivery is recognised as repeats and answered.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -22,22 +22,29 @@ from services.audit.admission import read_arrival
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import Log, LogHistory
 from services.audit.places import Places
-from services.audit.register import Register
+from services.audit.register import Counter, Register
 from services.audit.sealing import Batch, Sealing, Tail
 from services.audit.signatures import SignatureChecker
 from shared.checkpoint import Checkpoint, open_checkpoint
-from shared.entry import Arrival, Entry
+from shared.entry import Arrival
 from shared.merkle import newest_inclusion_proofs, root_from_inclusion
+from shared.moments import instant
 from shared.receipt import write_receipt
 from shared.signing import Keyring
-from shared.words import EvidenceError, LogIndex
+from shared.words import EvidenceError, LogIndex, SourceId
 
 
 class Sealed:
-    """What sealing a batch led to: the new entries, and the checkpoint over them."""
+    """What sealing a batch led to: the new entries, and the checkpoint over them.
 
-    def __init__(self, entries: list[Entry], note: str, receipts: Callable[[], list[tuple[Arrival, str]]]) -> None:
-        self.entries = entries
+    ``refused``: the part of admission that refused, for each of them that was; ``repeats``: how many messages were
+    sealed before.
+    """
+
+    def __init__(self, batch: Batch, note: str, receipts: Callable[[], list[tuple[Arrival, str]]]) -> None:
+        self.entries = batch.entries
+        self.refused = batch.refused
+        self.repeats = len(batch.repeats)
         self.note = note
         self._make_receipts = receipts
 
@@ -102,6 +109,26 @@ class Notary:
         return self._register.intake
 
     @property
+    def signed(self) -> int:
+        """Entries that the newest signed checkpoint covers."""
+        return self._signed
+
+    @property
+    def sealed_at(self) -> datetime | None:
+        """When the newest entry was sealed; None while the log is empty."""
+        return instant(self._tail.sealed_at) if self._tail.sealed_at else None
+
+    @property
+    def ticked(self) -> datetime | None:
+        """When time was last sealed for its own sake; None while the log is empty."""
+        return self._register.ticked
+
+    @property
+    def sources(self) -> Mapping[SourceId, Counter]:
+        """How far each source has counted, and what is missing; as of the last batch, and never changed after."""
+        return self._register.sources
+
+    @property
     def tick_due(self) -> datetime | None:
         """When sealed time must next be stated; None while the log is empty or its clock is simulated."""
         opened, ticked = self._register.opened, self._register.ticked
@@ -147,7 +174,7 @@ class Notary:
         if self.size > self._signed:
             self._sign()
         note, batch = self._note, sealing.batch
-        return Sealed(batch.entries, note, lambda: self._receipts(batch, note, arrivals))
+        return Sealed(batch, note, lambda: self._receipts(batch, note, arrivals))
 
     def receipts_of(self, indices: Iterable[LogIndex]) -> dict[LogIndex, str]:
         """Receipts of any sealed entries, each proven in the first checkpoint that covers it.

@@ -15,6 +15,7 @@ from services.audit.admission import (
     Reading,
     Ruling,
     SignatureCheck,
+    Stage,
     arrival_of,
     kept_body,
     read_arrival,
@@ -45,13 +46,17 @@ class Tail:
 
 @dataclass(slots=True)
 class Batch:
-    """What one batch adds to the log. ``repeats`` are messages that were sealed before, with their index."""
+    """What one batch adds to the log. ``repeats`` are messages that were sealed before, with their index.
+
+    ``refused``: for each entry that was refused, the part of admission that did.
+    """
 
     before: Frontier
     tail: Tail
     entries: list[Entry] = field(default_factory=list)
     refs: list[int] = field(default_factory=list)
     repeats: list[tuple[Arrival, LogIndex]] = field(default_factory=list)
+    refused: list[Stage] = field(default_factory=list)
 
 
 class _Overlay:
@@ -194,6 +199,8 @@ class Sealing:
         )
         self.batch.entries.append(entry)
         self.batch.refs.append(reading.ref(ruling))
+        if ruling.stage is not None:
+            self.batch.refused.append(ruling.stage)
         if not ruling.reason and ruling.envelope is not None:
             self._history.new[ruling.envelope.source, ruling.envelope.id] = entry
         self.batch.tail = Tail(tail.tree.append(entry.leaf), entry.leaf, entry.header.sealed_at)

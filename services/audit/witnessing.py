@@ -48,7 +48,8 @@ class Witnessing:
 
     ``tree_of(size)`` gives the log's tree; ``clock`` tells aware time, ``monotonic`` seconds. :meth:`collect` is
     for one caller at a time, in a thread; ``troubles`` (by the witness's name in the policy; empty when all is
-    well) may be read from anywhere.
+    well) and ``clock_offsets`` (by the same name: seconds that its clock was last ahead of ours) may be read from
+    anywhere.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Witnessing:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.troubles: dict[str, Trouble] = {}
+        self.clock_offsets: dict[str, float] = {}
         self._policy = policy
         self._asked = [one for one in policy.witnesses.values() if one.url]
         self._checkpoints = checkpoints
@@ -175,6 +177,7 @@ class Witnessing:
         if cosignature is None:
             raise TrailError("does not sign with the key that the policy has for it")
         now = self._clock().timestamp()
+        self.clock_offsets[witness.name] = cosignature.time - now
         if abs(cosignature.time - now) > _CLOCKS_APART:
             raise TrailError(
                 f"tells a time that is {abs(cosignature.time - now):.0f} s off this machine's, so its "

@@ -279,11 +279,22 @@ def witness(
     forget: Annotated[list[str] | None, typer.Option("--forget", help="A key to trust no longer.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its name, when it is begun.")] = None,
     listen: Annotated[str, typer.Option("--listen", help="Host and port.")] = "127.0.0.1:7380",
+    metrics: Annotated[
+        str, typer.Option("--metrics", envvar="TRAIL_WITNESS_METRICS", help="Host and port to serve metrics at.")
+    ] = "",
 ) -> None:
     """Cosign another organisation's log, as long as it only grows (c2sp.org/tlog-witness)."""
     from services.cli.witnessing import keep_witnessing
 
-    keep_witnessing(data, log or [], name, listen, forget or [])
+    keep_witnessing(data, log or [], name, listen, forget or [], metrics)
+
+
+@app.command()
+def asyncapi() -> None:
+    """Print what goes over the broker as an AsyncAPI document, for whoever writes a client (docs/asyncapi.yaml)."""
+    from services.cli.asyncapi import as_yaml
+
+    sys.stdout.write(as_yaml())
 
 
 @exports.command("bundle")

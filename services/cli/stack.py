@@ -19,11 +19,16 @@ from services.cli.broker_access import server_configuration
 from services.cli.broker_tls import ensure_certificate
 from services.cli.delivery import line
 from services.cli.installation import DECIDING, Installation
+from shared.metrics import beside
 from shared.words import TrailError
 
 _START_TIMEOUT: Final = 60.0
 _QUICK: Final = 10.0  # a process that ends within so many seconds of its start has not recovered
 _MAX_QUICK: Final = 5
+
+
+METRICS: Final = "TRAIL_METRICS"
+_METRICS_PORTS: Final = ("audit", *DECIDING, "witness")
 
 
 class Stack:
@@ -196,6 +201,7 @@ class Stack:
             inherited
             | access
             | database
+            | _metrics(METRICS, name)
             | {
                 "TRAIL_TRIAL": home.trial,
                 "TRAIL_BROKER": self.url,
@@ -215,10 +221,14 @@ class Stack:
         (self._run / "witness.json").write_text(json.dumps({"url": url, "port": port}), "utf-8")
         if known is not None and known.url != url:
             home.move_witness(url)
-        return dict(os.environ) | {
-            "TRAIL_WITNESS_DATA": str(home.witness_path),
-            "TRAIL_WITNESS_LISTEN": f"127.0.0.1:{port}",
-        }
+        return (
+            dict(os.environ)
+            | _metrics("TRAIL_WITNESS_METRICS", "witness")
+            | {
+                "TRAIL_WITNESS_DATA": str(home.witness_path),
+                "TRAIL_WITNESS_LISTEN": f"127.0.0.1:{port}",
+            }
+        )
 
     def _choose_port(self, name: str) -> int:
         if self._ports[name] == 0 or not _is_free(self._ports[name]):
@@ -251,6 +261,15 @@ class Stack:
             if _belongs(pid, name, self._installation.directory):
                 self._say(f"ending a {name} that an interrupted run left behind (process {pid})")
                 _end(pid)
+
+
+def _metrics(variable: str, name: str) -> dict[str, str]:
+    """Where one of our processes serves metrics: the notary where TRAIL_METRICS says, the others on the next ports.
+
+    Raises TrailError when that is no address.
+    """
+    address = os.environ.get(METRICS, "")
+    return {variable: beside(address, _METRICS_PORTS.index(name))} if address else {}
 
 
 def _belongs(pid: int, name: str, directory: Path) -> bool:

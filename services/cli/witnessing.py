@@ -9,10 +9,15 @@ from services.witness.witness import Witness
 
 
 def keep_witnessing(
-    data: Path, logs: Sequence[str], name: str | None = None, listen: str = LISTEN, forget: Sequence[str] = ()
+    data: Path,
+    logs: Sequence[str],
+    name: str | None = None,
+    listen: str = LISTEN,
+    forget: Sequence[str] = (),
+    metrics: str = "",
 ) -> None:
     """Run a witness in the foreground until interrupted; see docs/witness.md."""
-    serve(data, logs, name, listen, forget=forget, introduce=_introduce)
+    serve(data, logs, name, listen, forget=forget, metrics=metrics, introduce=_introduce)
     say("The witness has stopped; keep its directory as it is: its memory is what it promises.")
 
 

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.witness.metrics import metrics_of
 from services.witness.server import listening, server, url_of
 from services.witness.witness import Witness
+from shared.metrics import serve as serve_metrics
 from shared.note import NoteKey
 from shared.words import TrailError
 
@@ -24,7 +26,7 @@ class WitnessSettings(BaseSettings):
     """What a witness needs to know: environment variables beginning with ``TRAIL_WITNESS_``.
 
     ``data`` is its own directory; ``logs`` the vkeys of logs to cosign for, apart by spaces, beside those it
-    remembers; ``listen`` is host:port.
+    remembers; ``listen`` is host:port; so is ``metrics``, where metrics are served, nowhere when it is empty.
     """
 
     model_config = SettingsConfigDict(env_prefix="TRAIL_WITNESS_")
@@ -33,6 +35,7 @@ class WitnessSettings(BaseSettings):
     logs: str = ""
     name: str | None = None
     listen: str = LISTEN
+    metrics: str = ""
 
 
 def serve(
@@ -42,6 +45,7 @@ def serve(
     listen: str,
     *,
     forget: Sequence[str] = (),
+    metrics: str = "",
     introduce: Callable[[Witness, str], None] = lambda _witness, _url: None,
 ) -> None:
     """Run a witness until SIGINT or SIGTERM; ``introduce`` is called with it and its URL once it listens.
@@ -66,6 +70,7 @@ def serve(
             for sign in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(sign, stop)
             url = url_of(listener)
+            serve_metrics(metrics, metrics_of(witness))
             introduce(witness, url)
             _log.info("ready", url=url, vkey=witness.key.vkey(), logs=sorted(witness.logs))
             http.run(sockets=[listener])
@@ -78,7 +83,7 @@ def main() -> int:
     _log_as_json()
     try:
         settings = WitnessSettings()  # its fields come from the environment
-        serve(settings.data, settings.logs.split(), settings.name, settings.listen)
+        serve(settings.data, settings.logs.split(), settings.name, settings.listen, metrics=settings.metrics)
     except ValidationError as error:
         missing = ", ".join(f"TRAIL_WITNESS_{fault['loc'][0]}".upper() for fault in error.errors() if fault["loc"])
         _log.critical("could not run", error=f"set these environment variables: {missing}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from services.witness.state import Evidence, read_submission, signed_note
+from services.witness.state import Evidence, Head, read_submission, signed_note
 from services.witness.store import MOST_KEPT, Store
 from shared.checkpoint import cosign
 from shared.moments import stamp
@@ -135,9 +135,18 @@ class Witness:
             lines.append(f"{origin}: {head.size} entries{when}{against}")
         return "\n".join(lines) + "\n"
 
+    def heads(self) -> dict[str, Head]:
+        """What was last cosigned for each log, by its origin."""
+        return {origin: self._store.head(origin) for origin in self.logs}
+
+    def kept(self) -> dict[tuple[str, Evidence], int]:
+        """How much of each kind of evidence is kept against each log."""
+        counts = self._store.counts()
+        return {(origin, kind): counts[origin, kind] for origin in self.logs for kind in Evidence}
+
     def health(self) -> dict[str, Any]:
         """The same for a program."""
-        sizes = {origin: self._store.head(origin).size for origin in self.logs}
+        sizes = {origin: head.size for origin, head in self.heads().items()}
         return {"status": "well", "witness": self.key.vkey(), "logs": sizes}
 
     def forks(self) -> dict[str, Any]:

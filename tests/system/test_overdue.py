@@ -31,7 +31,7 @@ def test_overdue_receipts_are_alarmed_and_their_events_sent_again(
     )
     waiting = outbox.count_waiting()
 
-    async def wait_in_vain() -> int:
+    async def wait_in_vain() -> tuple[int, int]:
         client = await connect(stack.url, "test")
         await provision(client.jetstream(), home.topology, {})
         carrier = courier.Courier(client, outbox, home.topology, home.log)
@@ -40,19 +40,20 @@ def test_overdue_receipts_are_alarmed_and_their_events_sent_again(
         sent = (await client.jetstream().stream_info(home.topology.intake)).state.messages
         await carrier.stop()
         await client.close()
-        return sent
+        return sent, carrier.overdue
 
     try:
         stack._spawn("broker")
         stack._wait_ready("broker")
         with capture_logs() as said:
-            sent = asyncio.run(wait_in_vain())
+            sent, overdue = asyncio.run(wait_in_vain())
     finally:
         stack.stop()
         kept = outbox.count_waiting()
         outbox.close()
     assert kept == waiting > 0
     assert sent > waiting
+    assert overdue == waiting
     alarms = [one for one in said if one["log_level"] == "error"]
     assert {(one["source"], one["events"]) for one in alarms} == {(ROOT_SOURCE, waiting)}
     assert "`trail doctor` says what is down" in alarms[0]["event"]
