@@ -174,6 +174,11 @@ def consumer(name: str) -> ConsumerConfig:
     )
 
 
+def servers(url: str) -> list[str]:
+    """The nodes of a cluster, whose URLs stand with commas between them; whichever answers is used."""
+    return [one.strip() for one in url.split(",") if one.strip()]
+
+
 async def connect(url: str, name: str, credentials: Credentials | None = None, **options: Any) -> Client:
     """Connect to the broker, for good: later interruptions are waited out, and only the start is bounded.
 
@@ -196,7 +201,7 @@ async def connect(url: str, name: str, credentials: Credentials | None = None, *
     try:
         return await asyncio.wait_for(
             nats.connect(
-                url,
+                servers(url),
                 name=name,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,
@@ -235,13 +240,16 @@ def told(error: Exception, url: str) -> str:
     return f"no broker answers at {url} ({type(error).__name__})"
 
 
-async def provision(js: JetStreamContext, topology: Topology, consumers: Mapping[str, str]) -> None:
+async def provision(
+    js: JetStreamContext, topology: Topology, consumers: Mapping[str, str], replicas: int = 1
+) -> None:
     """Declare the trial's streams and ``consumers`` (name -> stream). Run by one process, before the others.
 
+    ``replicas``: on how many nodes of a cluster each stream is kept; of 3, one may be lost.
     Raises BrokerError when the broker refuses, for instance because a stream of the name holds another trial.
     """
     try:
-        for config in topology.streams():
+        for config in topology.streams(replicas):
             assert config.name is not None
             try:
                 await js.stream_info(config.name)

@@ -23,7 +23,11 @@ _HELD_UP: Final = 10_000  # milliseconds a transaction may stand still: a paused
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema of a PostgreSQL database. ``url``: like ``postgresql://role@host:5432/database``."""
+    """A schema of a PostgreSQL database.
+
+    ``url`` is like ``postgresql://role@host:5432/database``, or, where one server may take over from another, like
+    ``postgresql://role@/database?host=one:5432&host=other:5432&target_session_attrs=read-write``.
+    """
 
     url: str
     name: str
@@ -50,6 +54,11 @@ class Schema:
                 "name a PostgreSQL one"
             )
         return url.set(drivername="postgresql+psycopg")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What psycopg connects with, for whoever does without an engine."""
+        return dict(self.parsed.get_dialect()().create_connect_args(self.parsed)[1])
 
     def engine(self, *, read_only: bool = False) -> Engine:
         """Connections with the schema as their search path.

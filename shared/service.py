@@ -19,7 +19,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.broker import CONNECT_TIMEOUT, note_refusal, told
+from shared.broker import CONNECT_TIMEOUT, note_refusal, servers, told
 from shared.broker_keys import Credentials
 from shared.words import TrailError
 
@@ -95,7 +95,7 @@ def broker_for(url: str, name: str, credentials: Credentials | None = None, api:
         # Handshake first: else whoever is on the way could claim that there is no TLS, and be believed.
         security = NatsNKey.from_seed(credentials.seed, ssl_context=credentials.tls(), tls_handshake_first=True)
     return NatsBroker(
-        url,
+        servers(url),
         name=name,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]

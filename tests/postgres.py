@@ -54,17 +54,8 @@ class Server:
         secret = directory / "secret"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)  # of a server that guards nothing
-        made = [
-            "initdb",
-            "-D",
-            str(directory / "data"),
-            "-U",
-            "postgres",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]
-        self._run([str(found / made[0]), *made[1:], "--auth=scram-sha-256", f"--pwfile={secret}"], check=True)
+        made = [str(found / "initdb"), "-D", str(directory / "data"), "-U", "postgres", "--encoding=UTF8"]
+        self._run([*made, "--locale=C", "--no-sync", "--auth=scram-sha-256", f"--pwfile={secret}"])
 
     @property
     def url(self) -> str:
@@ -96,6 +87,35 @@ class Server:
             assert self._process.poll() is None, (self.directory / "postgres.log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+    def standby(self, directory: Path) -> "Server":
+        """Another server that follows this one, and has all that this one has said is committed."""
+        made = Server.__new__(Server)
+        made._binaries, made._user, made._process = self._binaries, self._user, None
+        made.directory, made.port = directory, _free_port()
+        if made._user is not None:
+            shutil.chown(directory, made._user, made._user)
+        secret = directory / "pgpass"
+        secret.write_text(f"*:*:*:postgres:{PASSWORD}\n")
+        secret.chmod(0o600)
+        if made._user is not None:
+            shutil.chown(secret, made._user, made._user)
+        source = f"host=127.0.0.1 port={self.port} user=postgres passfile={secret} application_name=standby"
+        backup = [str(self._binaries / "pg_basebackup"), "-D", str(directory / "data"), "-d", source]
+        made._run([*backup, "--write-recovery-conf", "--checkpoint=fast"])
+        made._settings = []
+        made.start()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+            connection.execute("SELECT pg_reload_conf()")
+        return made
+
+    def promote(self) -> None:
+        """Let a standby lead; it waits for no other."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            connection.execute("SELECT pg_reload_conf()")
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT ends sessions and checkpoints, SIGQUIT is a crash."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from faststream import AckPolicy, FastStream
@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.audit.admission import arrival_of
@@ -41,6 +41,7 @@ _log = structlog.get_logger("audit")
 RETRY_AFTER = 1.0
 HOUSEKEEPING_EVERY = 2.0
 STAND_BY_EVERY = 1.0
+ELECTED_WITHIN = 30.0
 
 
 class AuditService:
@@ -91,7 +92,7 @@ class AuditService:
     async def start(self) -> None:
         """Provision the broker and bring LOG up to the database, before the first message is taken."""
         self._client = await started(self._broker)
-        await self._provision()
+        await self._provision_patiently()
         loop = asyncio.get_running_loop()
         self.metrics.begin(loop)
 
@@ -227,7 +228,19 @@ class AuditService:
             "screening": self.topology.log,
             "safety": self.topology.log,
         }
-        await provision(self._client.jetstream(), self.topology, consumers)
+        await provision(self._client.jetstream(), self.topology, consumers, self._settings.replicas)
+
+    async def _provision_patiently(self) -> None:
+        """A cluster that has just been started, or has lost a node, takes a moment to agree on who leads."""
+        deadline = time.monotonic() + ELECTED_WITHIN
+        while True:
+            try:
+                return await self._provision()
+            except BrokerError as error:
+                if self._settings.replicas == 1 or time.monotonic() > deadline:
+                    raise
+                _log.warning("setting up the streams will be tried again", error=str(error))
+                await asyncio.sleep(RETRY_AFTER)
 
     async def _keep_house(self) -> None:
         """Seal the passing of time, and put back what somebody deleted from the broker."""
@@ -266,7 +279,8 @@ class AuditSettings(ServiceSettings):
     ``policy``: a tlog-policy whose witnesses are asked for cosignatures; ``timestamping``: which authorities stamp;
     ``tiles``: a directory or bucket to publish to. ``key_next`` names the key that the log is rotated to, as
     ``key`` does its present one, where it is no file beside that. ``checkpoints_database``: another database for
-    the checkpoints, so that no back-up of one puts back the other.
+    the checkpoints, so that no back-up of one puts back the other. ``replicas``: on how many nodes of a cluster of
+    brokers each stream is kept.
     """
 
     policy: Path | None = None
@@ -274,6 +288,7 @@ class AuditSettings(ServiceSettings):
     tiles: str = ""
     key_next: SecretStr | None = None
     checkpoints_database: str = ""
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1
 
     @property
     def places(self) -> Places:

@@ -62,8 +62,9 @@ REMEDIES: Final[Mapping[Kind, str]] = {
     Kind.PUBLISHED_CHECKPOINT: _REPAIR,
     Kind.PUBLISHED_HISTORY: _KEEP,
     Kind.MESSAGE: (
-        "Somebody else has written to the broker. Stop everything and move the broker's files away: LOG is then "
-        "rebuilt from the database, and sources send again whatever was not sealed."
+        "Somebody else has written to the broker, or its disk was damaged. Of a cluster, stop the node that leads "
+        "LOG and move its files away: it takes them from the others. Otherwise stop everything and move the "
+        "broker's files away: LOG is then rebuilt from the database, and sources send again what was not sealed."
     ),
     Kind.STREAM_BEHIND: "Start the notary: it publishes to LOG what LOG lacks.",
     Kind.COSIGNATURE: "Put back the newest checkpoints directory; witnesses are asked again for what it lacks.",

@@ -192,8 +192,7 @@ def _where(place: Place) -> Where:
     """A place as the processes know it, who do without SQLAlchemy."""
     if isinstance(place, Path):
         return place
-    url = place.parsed.set(drivername="postgresql")
-    return url.render_as_string(hide_password=False), place.name
+    return place.arguments, place.name
 
 
 def _size(where: Where) -> int:

@@ -26,8 +26,8 @@ _NEXT: Final = "SELECT min(idx) FROM entries WHERE idx > ?"
 _LINK: Final = b'"prev":"'
 _CHUNK: Final = 256
 _Row = tuple[int, bytes]
-Where = Path | tuple[str, str]
-"""A SQLite file; or the URL of a PostgreSQL database, and a schema."""
+Where = Path | tuple[dict[str, Any], str]
+"""A SQLite file; or what psycopg connects to a PostgreSQL database with, and a schema."""
 
 
 class Run(NamedTuple):
@@ -80,10 +80,10 @@ class Database:
             import psycopg  # noqa: PLC0415 - only where it is needed, and installed
 
             self._mark, self._errors = "%s", psycopg.Error
-            url, schema = where
+            to, schema = where
             options = f"-c search_path={schema} -c default_transaction_read_only=on"
             try:
-                self._connection = psycopg.connect(url, options=options, autocommit=True)
+                self._connection = psycopg.connect(**to, options=options, autocommit=True)
             except psycopg.Error as error:
                 raise UnreadableError(str(error)) from None
 

@@ -171,6 +171,8 @@ def _keep_password(path: Path, url: URL, role: str, password: str) -> None:
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)
     draft.chmod(0o600)
-    parts = (url.host or "*", str(url.port or 5432), url.database or "*", role, password)
+    # Of several servers each may be the one that is asked.
+    host, port = (url.host, str(url.port or 5432)) if url.host else ("*", "*")
+    parts = (host, port, url.database or "*", role, password)
     draft.write_text(":".join(one.replace("\\", r"\\").replace(":", r"\:") for one in parts) + "\n", "utf-8")
     draft.replace(path)

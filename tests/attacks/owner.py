@@ -28,14 +28,14 @@ def change(path: Path, *statements: Statement) -> None:
 @contextmanager
 def changed(home: Installation, *statements: Statement) -> Iterator[None]:
     """The log's database with changed entries, for a while."""
-    with closing(sqlite3.connect(home.log_path)) as database:
+    with closing(sqlite3.connect(home.places.log)) as database:
         rows = database.execute("SELECT idx, ref, entry FROM entries").fetchall()
-    change(home.log_path, *statements)
+    change(home.places.log, *statements)
     try:
         yield
     finally:
         back = [("INSERT INTO entries (idx, ref, entry) VALUES (?, ?, ?)", row) for row in rows]
-        change(home.log_path, ("DELETE FROM entries", ()), *back)
+        change(home.places.log, ("DELETE FROM entries", ()), *back)
 
 
 def make_room(at: int) -> list[Statement]:

@@ -207,13 +207,13 @@ def copied(home: Installation, directory: Path) -> Installation:
 
 def entries(home: Installation) -> list[Entry]:
     """The log as its database holds it."""
-    with closing(sqlite3.connect(f"file:{home.log_path}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{home.places.log}?mode=ro", uri=True)) as database:
         return [read_entry(raw) for (raw,) in database.execute("SELECT entry FROM entries ORDER BY idx")]
 
 
 def size_of(home: Installation) -> int:
     """How many entries the log's database holds."""
-    with closing(sqlite3.connect(f"file:{home.log_path}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{home.places.log}?mode=ro", uri=True)) as database:
         return int(database.execute("SELECT count(*) FROM entries").fetchone()[0])
 
 
@@ -225,7 +225,7 @@ def published(home: Installation) -> int:
 
 def cosigned(home: Installation) -> int:
     """How many entries the newest cosigned checkpoint covers."""
-    with closing(sqlite3.connect(f"file:{home.checkpoints_path}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{home.places.checkpoints}?mode=ro", uri=True)) as database:
         try:
             return int(database.execute("SELECT max(size) FROM cosignatures").fetchone()[0] or 0)
         except sqlite3.OperationalError:  # no table: none yet

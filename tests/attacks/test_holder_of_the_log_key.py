@@ -19,7 +19,7 @@ from tests.attacks.thief import asked, displaced, garbage, notary_at, resealed, 
 
 def newest(home: Installation) -> Checkpoint:
     """The newest signed checkpoint, its signature verified."""
-    store = Checkpoints.at(home.checkpoints_path, read_only=True)
+    store = Checkpoints.at(home.places.checkpoints, read_only=True)
     latest = store.latest()
     store.close()
     assert latest is not None
@@ -110,7 +110,7 @@ def test_a_second_notary_in_the_same_place(trial: Trial) -> None:
     assert refused.returncode == 2
     assert "another notary is writing the log in" in refused.stderr
     # Where the lock does not hold, as over some networks, the database itself tells.
-    (trial.home.log_path.parent / "notary.lock").unlink()
+    (trial.home.places.log.parent / "notary.lock").unlink()
     size = size_of(trial.home)
     second = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:

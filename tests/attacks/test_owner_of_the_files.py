@@ -95,7 +95,7 @@ def test_a_truncated_tail(quiet: Trial) -> None:
 
 
 def test_a_flipped_bit_in_a_new_entry_beneath_the_notary(trial: Trial) -> None:
-    change(trial.home.log_path, flipped(entries(trial.home)[-1], b'"value":62', b'"value":92'))
+    change(trial.home.places.log, flipped(entries(trial.home)[-1], b'"value":62', b'"value":92'))
     trial.post(weighed(A, 70))
     words = trial.last_words("audit")
     # The witnesses' errand and the publisher's are at it side by side, and either may be first.
@@ -105,7 +105,7 @@ def test_a_flipped_bit_in_a_new_entry_beneath_the_notary(trial: Trial) -> None:
 
 def test_an_entry_put_behind_the_last_one_beneath_the_notary(trial: Trial) -> None:
     log = entries(trial.home)
-    change(trial.home.log_path, forged(log, len(log)))
+    change(trial.home.places.log, forged(log, len(log)))
     assert not trial.post(weighed(A, 70), timeout=2)
     words = trial.last_words("audit")
     assert f"entry {len(log)} or one behind it is in the database already, and not sealed by this notary" in words
@@ -131,7 +131,7 @@ def test_a_changed_log_before_the_notary_starts(home: Installation, what: str) -
             f"the database ends at entry {size - 10}, but a checkpoint over {size} entries was signed",
         ),
     }[what]
-    change(home.log_path, mount)
+    change(home.places.log, mount)
     with pytest.raises(TrailError) as refused, running(home):
         pass
     assert sentence in str(refused.value)
@@ -170,7 +170,7 @@ def test_a_restored_back_up_where_no_witness_is_asked(home: Installation, older:
 
 
 def test_a_deleted_database(home: Installation, tmp_path: Path) -> None:
-    taken_away(home.log_path)
+    taken_away(home.places.log)
     verified = trail("verify", home.directory)
     assert verified.code == 2
     assert "there is no log at" in verified.text
@@ -185,7 +185,7 @@ def test_a_deleted_database(home: Installation, tmp_path: Path) -> None:
 def test_a_database_deleted_beneath_the_notary(trial: Trial) -> None:
     """It could still be written to: receipts would be given for entries that nobody will ever read."""
     size = len(entries(trial.home))
-    taken_away(trial.home.log_path)
+    taken_away(trial.home.places.log)
     assert not trial.post(weighed(A, 70), timeout=2), "no receipt for what cannot be kept"
     assert "was deleted or replaced while the notary was running" in trial.last_words("audit")
 

@@ -37,9 +37,9 @@ def test_something_else_where_the_next_tile_belongs(home: Installation) -> None:
 
 def test_a_corrupted_subtree_in_the_database(home: Installation) -> None:
     last = entries(home)[255]  # of the first full tile
-    with closing(sqlite3.connect(home.log_path)) as database:
+    with closing(sqlite3.connect(home.places.log)) as database:
         (true,) = database.execute("SELECT hashes FROM subtrees WHERE level = 0 AND n = 0").fetchone()
-    change(home.log_path, ("UPDATE subtrees SET hashes = ? WHERE n = 0", (true[:32] + bytes(32) + true[64:],)))
+    change(home.places.log, ("UPDATE subtrees SET hashes = ? WHERE n = 0", (true[:32] + bytes(32) + true[64:],)))
     assert "has another hash for entry 1" in trail("fsck", "--data", home.directory).text
     with running(home) as trial:
         trial.on_line(lambda connected: sent_again(connected, last))

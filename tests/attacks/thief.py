@@ -79,7 +79,7 @@ def displaced(home: Installation, directory: Path, *, keep_cosignatures: bool) -
     """Put the thief's log and checkpoints in the place of the true ones, with or without the witness's lines."""
     lines, table = [], []
     if keep_cosignatures:
-        with closing(sqlite3.connect(home.checkpoints_path)) as database:
+        with closing(sqlite3.connect(home.places.checkpoints)) as database:
             lines = database.execute("SELECT * FROM cosignatures").fetchall()
             table = database.execute("SELECT sql FROM sqlite_master WHERE name = 'cosignatures'").fetchone()
     for part in ("audit", "checkpoints"):

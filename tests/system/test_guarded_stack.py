@@ -51,7 +51,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 
 def sealed(home: Installation, type_: str) -> list[Entry]:
-    log = Log.at(home.log_path, read_only=True)
+    log = Log.at(home.places.log, read_only=True)
     entries = [one for one in log.entries() if one.admitted and f"trialtrail.{type_}.v1" in one.body.decode()]
     log.close()
     return entries
@@ -73,7 +73,7 @@ def test_which_configuration_is_in_force_is_sealed_and_can_be_made_anew_from_the
     last = read_envelope(sealed(home, "broker.configured")[-1].body).data
     text = home.accounts_path.read_text("utf-8")
     assert last["digest"] == hashlib.sha256(text.encode()).hexdigest()
-    log = Log.at(home.log_path, read_only=True)
+    log = Log.at(home.places.log, read_only=True)
     identities = log.register(home.trial).identities.values()
     log.close()
     made = access(home.trial, identities, at=datetime.now(UTC), notary=last["notary"], root=last["root"])

@@ -91,7 +91,7 @@ def test_a_site_in_another_language_posts_events_and_holds_receipts_that_verify(
             '{"item": "creatinine", "collected": "%s", "value": 0.90, "unit": "mg/dL"}' % today,  # noqa: UP031
         ),
     ]
-    log = Log.at(system.home.log_path, read_only=True)
+    log = Log.at(system.home.places.log, read_only=True)
     for number, (type_, data) in enumerate(said, 1):
         done = post(type_, "701-001", data)
         assert done.returncode == 0, done.stderr
@@ -149,7 +149,7 @@ def test_the_readmes_client_posts_an_event_and_prints_its_receipt(
     assert done.returncode == 0, done.stderr
     first, _, index = done.stdout.split("\n")[:3]
     assert first == "c2sp.org/tlog-proof@v1"
-    log = Log.at(system.home.log_path, read_only=True)
+    log = Log.at(system.home.places.log, read_only=True)
     entry = log.entry(int(index.removeprefix("index ")))
     log.close()
     assert entry.admitted

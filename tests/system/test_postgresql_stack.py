@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,41 @@ def test_a_notary_that_is_paused_and_wakes_when_its_lease_has_moved_commits_noth
             os.kill(paused, signal.SIGCONT)
         second.kill()
         second.wait()
+
+
+def test_when_the_server_is_lost_its_standby_takes_over_and_nothing_that_was_sealed_is_missing(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as held:
+        primary = held.enter_context(server())
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="trail-standby-")))
+        folder.chmod(0o755)
+        owner = database(primary.url, "trials")
+        standby = primary.standby(folder)
+        held.callback(standby.stop)
+        both = f"host=127.0.0.1:{primary.port}&host=127.0.0.1:{standby.port}&target_session_attrs=read-write"
+        where = owner.partition("@")[0] + f"@/trials?{both}"
+        home = begin_log(tmp_path / "trial", practice=True, database=where)
+        stack = Stack(home)
+        held.callback(stack.stop)
+        stack.start()
+        system = Local(home, stack.url)
+        assert post(system, REGISTERED, *(weight(number) for number in range(60, 80)))[0] == 0
+        pids = {name: stack.pid(name) for name in ("audit", "screening", "safety")}
+        primary.stop(signal.SIGQUIT)
+        began = time.monotonic()
+        more = drafts_file(home, *(weight(number) for number in range(80, 100)))
+        command = ["submit", "--wait", "--data", str(home.directory), str(more)]
+        with subprocess.Popen([sys.executable, "-m", "services.cli.app", *command]) as posting:
+            time.sleep(3)
+            assert posting.poll() is None, "nothing is sealed meanwhile"
+            standby.promote()
+            assert posting.wait(120) == 0
+        waited = time.monotonic() - began
+        print(f"\nsealed {waited:.1f} s after the server was lost; its standby led from 3 s on")
+        stack.watch_once()
+        assert {name: stack.pid(name) for name in pids} == pids, "nobody had to be started again"
+        assert system.check_receipts(SITE) == 41
+        code, told = system.trail("verify", "--hashes-only")
+        assert (code, told["good"]) == (0, True), told
+        all_holds(system)
