@@ -53,6 +53,9 @@ class Schema:
                 f"a database of {url.get_backend_name()} is not supported: leave its URL out for SQLite files, or "
                 "name a PostgreSQL one"
             )
+        if url.query.get("target_session_attrs") == "read-write":
+            # It means the same, and a session that only reads would not count as read-write.
+            url = url.update_query_dict({"target_session_attrs": "primary"})
         return url.set(drivername="postgresql+psycopg")
 
     @property

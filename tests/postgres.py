@@ -24,8 +24,8 @@ GIVEN = os.environ.get("TRAIL_TEST_POSTGRES", "")
 def binaries() -> Path | None:
     """The folder of ``initdb`` and ``postgres``; None where there is none."""
     found = shutil.which("initdb")
-    if found is not None and Path(found).with_name("postgres").exists():
-        return Path(found).parent
+    if found is not None and Path(found).resolve().with_name("postgres").exists():
+        return Path(found).resolve().parent
     return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
 
