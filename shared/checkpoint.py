@@ -66,6 +66,11 @@ class Cosignature:
     witness: NoteKey
     time: int
 
+    def line_on(self, note: str) -> str:
+        """Its line on the note that it was opened from, and none of the others that a witness may have sent."""
+        begins = self.time.to_bytes(8, "big")
+        return next(self.witness.line(one) for one in signatures_of(note, self.witness) if one.startswith(begins))
+
 
 def cosign(text: str, name: str, key: Signer, time: int) -> str:
     """The cosignature line of a witness over a checkpoint's text, at ``time`` (POSIX seconds)."""

@@ -103,15 +103,24 @@ class Verifier:
     """Verifies one log from entry 0 on.
 
     ``entry_at`` reads an earlier entry's bytes again; ``log_key`` is the log's public key, its first or its
-    present one, as the verifier knows it from outside the log.
+    present one, as the verifier knows it from outside the log. ``taken`` is told each entry that holds, with the
+    key under which the log's index finds it.
     """
 
-    def __init__(self, trial: str, log_key: NoteKey, entry_at: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        trial: str,
+        log_key: NoteKey,
+        entry_at: Callable[[int], bytes],
+        taken: Callable[[Entry, int], None] = lambda _entry, _ref: None,
+    ) -> None:
         self.report = Report()
         self._given = log_key
         self.log = LogKeys.of(log_key)
         self._covered = 0  # by the last checkpoint that was checked
-        self._register = Register(trial)
+        self.register = Register(trial)
+        self._taken = taken
+        self._ref = 0  # of the entry that was ruled on last
         self._past = _Past(entry_at)
         self._tree = Frontier()
         self._leaf: LeafHash = NO_LEAF
@@ -179,7 +188,7 @@ class Verifier:
         stored = iter(rows)
         while chunk := list(islice(stored, _CHUNK)):
             parsed = [_entry_of(row) for row in chunk]
-            holds = checker.begin(self._register, [entry.arrival for _, entry, _ in parsed if entry is not None])
+            holds = checker.begin(self.register, [entry.arrival for _, entry, _ in parsed if entry is not None])
             yield (
                 [
                     _Read(row, entry, None if entry is None else _reading_again(entry), problem)
@@ -220,28 +229,30 @@ class Verifier:
         self._leaf = entry.leaf
         self._sealed_at = entry.header.sealed_at
         self._format = entry.header.format
+        self._taken(entry, self._ref)
         return self._head(heads, following)
 
     def _time(self, entry: Entry, reading: Reading) -> str | None:
         sealed_at = entry.header.sealed_at
         if sealed_at < self._sealed_at:
             return f"sealed_at {sealed_at} lies before the entry before it, {self._sealed_at}"
-        simulated = self._register.simulated_now
+        simulated = self.register.simulated_now
         if simulated is None:
             return None
         expected = self._owed_at[0] if self._owed_at and reading.envelope is not None else simulated
         return None if instant(sealed_at) == expected else "sealed_at is not the simulated clock's time"
 
     def _ruling(self, row: Row, entry: Entry, reading: Reading, holds: SignatureCheck) -> str | None:
-        clock = self._register.clock
-        ruling = rule(self._register, reading, entry.index, instant(entry.header.sealed_at), self._past, holds)
+        clock = self.register.clock
+        ruling = rule(self.register, reading, entry.index, instant(entry.header.sealed_at), self._past, holds)
         verdict = REFUSED if ruling.reason else ADMITTED
         if (verdict, ruling.reason) != (entry.header.verdict, entry.header.reason):
             recorded = f"{entry.header.verdict}" + (f" ({entry.header.reason})" if entry.header.reason else "")
             return f"recorded as {recorded}, but it must be {verdict}" + (
                 f": {ruling.reason}" if ruling.reason else ""
             )
-        if row.ref is not None and row.ref != reading.ref(ruling):
+        self._ref = reading.ref(ruling)
+        if row.ref is not None and row.ref != self._ref:
             return f"the index key stored with entry {entry.index} is not that of its event"
         if self._owed:
             owed = self._owed.popleft()
@@ -259,11 +270,11 @@ class Verifier:
                 )
             )
         if isinstance(ruling.data, ClockMoved) and clock is not None:
-            due = ticks_between(self._register, instant(ruling.data.to))
+            due = ticks_between(self.register, instant(ruling.data.to))
             self._owed.extend(Ticked() for _ in due)
             self._owed_at.extend(due)
         if entry.index == 0:
-            opened = self._register.opened
+            opened = self.register.opened
             if opened is None:
                 return "the log does not begin with an admitted log.opened"
             if opened.origin != self._given.name:
@@ -309,7 +320,7 @@ class Verifier:
 
     def _compare(self, saved: dict[str, Any]) -> None:
         """The register the notary goes on with must be the one its own log leads to."""
-        register = self._register
+        register = self.register
         register.touch_all()
         rebuilt, saved = register_rows(register), complete_rows(saved)
         for moved in ("intake", "signed"):  # by repeats, and by signing: neither adds an entry
@@ -320,7 +331,7 @@ class Verifier:
                 return
 
     def _sum_up(self) -> None:
-        register, report = self._register, self.report
+        register, report = self.register, self.report
         report.entries = self._tree.size
         report.root = self._tree.root().hex()
         report.last_sealed_at = self._sealed_at

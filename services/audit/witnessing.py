@@ -19,9 +19,9 @@ from services.audit.anchors import TOLERANCE
 from services.audit.checkpoints import Checkpoints
 from services.audit.cosignatures import Cosignatures
 from services.audit.trouble import Trouble
-from shared.checkpoint import Cosignature, open_cosignature, read_checkpoint
+from shared.checkpoint import open_cosignature, read_checkpoint
 from shared.merkle import Tree
-from shared.note import signatures_of, split_note
+from shared.note import split_note
 from shared.policy import Policy, Witness
 from shared.words import EvidenceError, TrailError
 
@@ -183,7 +183,7 @@ class Witnessing:
                 f"tells a time that is {abs(cosignature.time - now):.0f} s off this machine's, so its "
                 "cosignature was not taken: set the clock that is wrong"
             )
-        self._cosignatures.add(size, witness.key, cosignature.time, _line(note + lines, cosignature))
+        self._cosignatures.add(size, witness.key, cosignature.time, cosignature.line_on(note + lines))
 
     def _ahead(self, witness: Witness, seen: int, size: int) -> "_ForkError":
         return _forked(witness, f"has cosigned {seen} entries of this log, and this notary has signed {size}")
@@ -198,13 +198,6 @@ def submission(old: int, proof: Sequence[bytes], note: str) -> bytes:
     """The body of an add-checkpoint request."""
     hashes = "".join(base64.b64encode(one).decode() + "\n" for one in proof)
     return f"old {old}\n{hashes}\n{note}".encode()
-
-
-def _line(note: str, cosignature: Cosignature) -> str:
-    """The line of a verified cosignature on its note, and none of the others that a witness may have sent."""
-    begins = cosignature.time.to_bytes(8, "big")
-    key = cosignature.witness
-    return next(key.line(one) for one in signatures_of(note, key) if one.startswith(begins))
 
 
 def _refusal(status: int) -> str:

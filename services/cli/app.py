@@ -271,6 +271,21 @@ def fsck(
 
 
 @app.command()
+def rebuild(
+    data: Data = DEFAULT,
+    tiles: Annotated[
+        str | None,
+        typer.Option("--tiles", envvar="TRAIL_TILES", help="Where the log is published, if not in the directory."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Make the log's database again from its published tiles, when it is lost; the stack must be down."""
+    from services.cli.rebuilding import rebuild_log
+
+    raise typer.Exit(rebuild_log(data, tiles, json_=json_))
+
+
+@app.command()
 def witness(
     data: Annotated[Path, typer.Option("--data", help="The witness's own directory, apart from any log's.")],
     log: Annotated[

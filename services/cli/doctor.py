@@ -67,7 +67,7 @@ def _files(home: Installation) -> Iterator[Finding]:
             yield Finding("sick", f"the key {path} is missing; restore it from its back-up")
     # A warning and no refusal: containers are given their secrets readable by all in the container.
     for path in sorted((home.directory / "keys").glob("*")):
-        if path.suffix in {".pem", ".key"} and path.stat().st_mode & 0o077:
+        if path.suffix in {".pem", ".key", ".pgpass"} and path.stat().st_mode & 0o077:
             yield Finding("sick", f"the key {path} can be read by others; run chmod 600 on it")
     for path in sorted((home.directory / "keys").glob("*.key")):
         yield from _person(path)
