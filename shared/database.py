@@ -4,6 +4,7 @@ Either way a commit is on disk when it returns, what is open for reading only ca
 database itself refuses to change rows of an append-only table.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,11 @@ def as_role(url: str, trial: str, role: str, passwords: Path | None = None) -> s
 
 
 def trial_name(trial: str) -> str:
-    """A trial's name as PostgreSQL's names begin, at most 40 letters, digits and underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", trial.lower())[:40]
+    """A trial's name as PostgreSQL's names begin: up to 40 small letters, digits and underscores; no two alike."""
+    name = re.sub(r"[^a-z0-9]+", "_", trial.lower())
+    if re.fullmatch(r"[A-Z0-9]{1,40}", trial):
+        return name
+    return f"{name[:31]}_{hashlib.sha256(trial.encode()).hexdigest()[:8]}"
 
 
 Place = Path | Schema

@@ -59,13 +59,13 @@ def begin_log(
     made = dict(keys or {})
     for name in ("log", "root", *(f"service-{name}" for name in DECIDING)):
         made.setdefault(name, SigningKey.generate())
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, key in made.items():
-        key.save(directory / "keys" / f"{name}.pem")
-    if database:
+    if database:  # first: where it refuses, nothing is left in the directory
         from services.cli.databases import create  # imported where it is needed: Alembic takes its time
 
         database = create(database, trial, directory.resolve() / "keys")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, key in made.items():
+        key.save(directory / "keys" / f"{name}.pem")
     practice = practice or clock == "simulated"
     log_key = NoteKey(origin, made["log"].public)
     home = Installation(directory.resolve(), trial, log_key, clock, practice=practice, database=database)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.audit.checkpoint_tables import CHECKPOINT_STORE
 from services.audit.log_tables import LOG_STORE
 from services.cli.installation import DECIDING
-from shared.database import Schema, trial_name, trial_schema
+from shared.database import Schema, trial_name
 from shared.decider import DECIDER_STORE
 from shared.migrations import Stored
 from shared.migrations.forward import upgrade
@@ -30,7 +30,7 @@ from shared.outbox import OUTBOX_STORE
 from shared.words import TrailError
 
 READER: Final = "reader"
-_LOCK: Final = 7_702_785_3  # of this program: two who create or upgrade take turns
+_LOCK: Final = 77_027_853  # of this program: two who create or upgrade take turns
 
 
 class _Part(NamedTuple):
@@ -56,22 +56,27 @@ def create(admin: str, trial: str, passwords: Path) -> str:
 
     ``admin``: the URL of a role that may make others. The roles' passwords are made anew and kept in ``passwords``,
     a file each, as libpq reads them (``ROLE.pgpass``). Raises TrailError when the database does not answer or
-    refuses.
+    refuses, or holds a log of that trial.
     """
     with _as_admin(admin) as (connection, url):
-        owner = _role(trial, "owner")
+        _refuse_a_second_log(connection, trial)
+        owner = _named(trial, "owner")
         if not _exists(connection, "pg_roles", "rolname", owner):
             _do(connection, "CREATE ROLE {} NOLOGIN", owner)
         # To make what belongs to it; whoever is a superuser could anyway.
         _do(connection, "GRANT {} TO CURRENT_USER", owner)
         for name in ROLES:
-            role, password = _role(trial, name), secrets.token_urlsafe(24)
+            role, password = _named(trial, name), secrets.token_urlsafe(24)
             verb = "ALTER" if _exists(connection, "pg_roles", "rolname", role) else "CREATE"
             _do(connection, f"{verb} ROLE {{}} LOGIN PASSWORD {_literal(password)}", role)
             _do(connection, f"GRANT CONNECT ON DATABASE {{}} TO {_quoted(role)}", url.database or "postgres")
             _keep_password(passwords / f"{name}.pgpass", url, role, password)
         for part in _PARTS:
-            _do(connection, f"CREATE SCHEMA IF NOT EXISTS {{}} AUTHORIZATION {_quoted(owner)}", _name(trial, part))
+            _do(
+                connection,
+                f"CREATE SCHEMA IF NOT EXISTS {{}} AUTHORIZATION {_quoted(owner)}",
+                _named(trial, part.name),
+            )
         _bring_forward(connection, trial, owner)
     # Made of its parts: URL.set leaves what is None as it is, and the administrator's password must not stay.
     apart = URL.create("postgresql", host=url.host, port=url.port, database=url.database, query=url.query)
@@ -84,22 +89,34 @@ def bring_forward(admin: str, trial: str) -> None:
     Raises TrailError when the database does not answer or refuses, or is already further than this program.
     """
     with _as_admin(admin) as (connection, _):
-        owner = _role(trial, "owner")
+        owner = _named(trial, "owner")
         if not _exists(connection, "pg_roles", "rolname", owner):
             raise TrailError(f"this database holds nothing of trial {trial}; `trail init --database` begins it")
         _bring_forward(connection, trial, owner)
 
 
+def _refuse_a_second_log(connection: Connection, trial: str) -> None:
+    """Its services would be shut out by new passwords, and nothing could be begun there all the same."""
+    entries = f"{_quoted(_named(trial, 'log'))}.entries"
+    if connection.exec_driver_sql(f"SELECT to_regclass({_literal(entries)})").scalar() is None:
+        return
+    if connection.exec_driver_sql(f"SELECT 1 FROM {entries} LIMIT 1").scalar() is not None:  # noqa: S608
+        raise TrailError(
+            f"this database holds a log of trial {trial} already. Go on with the data directory that it was begun "
+            "with, or name another database"
+        )
+
+
 def _bring_forward(connection: Connection, trial: str, owner: str) -> None:
     _do(connection, "SET LOCAL ROLE {}", owner)
     for part in _PARTS:
-        schema = _name(trial, part)
+        schema = _named(trial, part.name)
         _do(connection, "SET LOCAL search_path = {}", schema)
         for stored in part.stores:
             upgrade(stored, connection)
-            _grant(connection, stored, schema, _role(trial, part.writer))
+            _grant(connection, stored, schema, _named(trial, part.writer))
             if part.is_read:
-                _grant_reading(connection, stored, schema, _role(trial, READER))
+                _grant_reading(connection, stored, schema, _named(trial, READER))
 
 
 def _grant(connection: Connection, stored: Stored, schema: str, writer: str) -> None:
@@ -139,11 +156,8 @@ def _as_admin(admin: str) -> Iterator[tuple[Connection, URL]]:
         engine.dispose()
 
 
-def _name(trial: str, part: _Part) -> str:
-    return trial_schema("", trial, part.name).name
-
-
-def _role(trial: str, name: str) -> str:
+def _named(trial: str, name: str) -> str:
+    """How a trial's roles and schemas are called."""
     return f"{trial_name(trial)}_{name}"
 
 

@@ -1,5 +1,6 @@
 """The stores in PostgreSQL: what both promise, and what only a server with roles can."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from services.audit.log_tables import LOG_STORE, PART
 from services.audit.places import Places
 from services.cli.beginning import begin_log
 from services.cli.databases import ROLES, bring_forward
-from shared.database import Place, trial_schema
+from shared.database import Place, trial_name, trial_schema
 from shared.migrations import open_for_writing
 from shared.receipt import open_receipt
 from shared.words import EvidenceError, TrailError
@@ -115,6 +116,16 @@ def test_the_owners_password_is_kept_nowhere_and_each_roles_in_a_file_of_its_own
     passwords = {path.read_text().rpartition(":")[2] for path in files.values()}
     assert len(passwords) == len(ROLES)
     assert "PASSWORD" not in home.database.upper()
+
+
+def test_a_database_that_holds_a_log_of_the_trial_is_left_as_it_is(
+    office: Office, begun: Begun, tmp_path: Path
+) -> None:
+    with pytest.raises(TrailError, match="holds a log of trial NCT06027853 already"):
+        begin_log(tmp_path / "second", database=begun.owner)
+    assert not (tmp_path / "second").exists()
+    assert office.send(b"whose passwords are what they were").index == 6
+    office.reopen()
 
 
 def test_even_the_owner_is_told_that_the_log_is_append_only(office: Office, begun: Begun) -> None:
@@ -237,7 +248,16 @@ def test_two_trials_in_one_database_see_nothing_of_each_other(
     log.close()
     for role in ("notary", "reader", "screening"):
         assert "permission denied" in refusal(other.role(role), "SELECT 1 FROM nct06027853_log.entries")
-        assert "permission denied" in refusal(begun.role(role), "SELECT 1 FROM other_1_log.entries")
+        of_theirs = f"SELECT 1 FROM {trial_name(other.trial)}_log.entries"
+        assert "permission denied" in refusal(begun.role(role), of_theirs)
+
+
+def test_no_two_trials_have_the_same_names_in_a_database() -> None:
+    trials = ("NCT06027853", "nct06027853", "OTHER-1", "OTHER_1", "other-1", "OTHER.1", "A" * 64, "A" * 63 + "B")
+    names = {trial_name(trial) for trial in trials}
+    assert len(names) == len(trials)
+    assert all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in names)
+    assert trial_name("NCT06027853") == "nct06027853"
 
 
 def test_a_service_says_what_to_do_about_tables_that_are_not_its_own(cluster: Cluster, begun: Begun) -> None:
