@@ -77,16 +77,15 @@ def without(log: list[Entry], body: bytes) -> list[Entry]:
 
 def displaced(home: Installation, directory: Path, *, keep_cosignatures: bool) -> None:
     """Put the thief's log and checkpoints in the place of the true ones, with or without the witness's lines."""
-    lines, table = [], []
+    lines = []
     if keep_cosignatures:
         with closing(sqlite3.connect(home.places.checkpoints)) as database:
             lines = database.execute("SELECT * FROM cosignatures").fetchall()
-            table = database.execute("SELECT sql FROM sqlite_master WHERE name = 'cosignatures'").fetchone()
     for part in ("audit", "checkpoints"):
         shutil.rmtree(home.directory / part)
         shutil.copytree(directory / part, home.directory / part)
     rows = [("INSERT INTO cosignatures VALUES (?, ?, ?, ?)", line) for line in lines]
-    change(home.directory / CHECKPOINTS, *((statement, ()) for statement in table), *rows)
+    change(home.directory / CHECKPOINTS, *rows)
 
 
 def without_receipts(home: Installation) -> None:
