@@ -100,7 +100,12 @@ def rebuild(
         writer = _Writer(log)
         verifier = Verifier(trial, log_key, published.entry_at, taken=writer.take)
         writer.verifier = verifier
-        verifier.run(published.rows(), signed, progress=lambda done: progress(published.size + done))
+        again = verifier.run(published.rows(), signed, progress=lambda done: progress(published.size + done))
+        if not again.good:  # no checkpoint is kept, so no notary goes on from what was written
+            raise EvidenceError(
+                f"entry {again.faults[0].index}: {again.faults[0].what}. What is published was changed while it "
+                f"was read; take {places.log} away and begin anew"
+            )
         writer.write()
         _keep_checkpoint(published, verifier.log.current.name, kept, policy)
     return report

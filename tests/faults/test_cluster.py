@@ -231,12 +231,15 @@ def test_with_two_of_three_nodes_gone_nothing_is_sealed_that_says_why_and_it_goe
     finished(posting.begin(), services)
     log = Log.at(home.places.log, read_only=True)
     first, second, _ = brokers.nodes
+    size, said = log.size(), home.directory / "audit.log"
     first.kill()
     second.kill()
+    told = len(said.read_bytes())
     wave = posting.begin()
     time.sleep(10)
+    assert b"will be tried again" in said.read_bytes()[told:], "it says why"
     services.keep_up()
-    assert wave.poll() is None, "no receipt comes"
+    assert (wave.poll(), log.size()) == (None, size), "no receipt comes, and nothing is sealed"
     first.start()
     finished(wave, services)
     second.start()

@@ -113,6 +113,27 @@ def test_a_damaged_or_missing_bundle_makes_nothing(places: Places, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("lost")
+def test_what_is_changed_between_verifying_and_writing_is_not_taken_for_the_log(
+    places: Places, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "tiles" / "tile" / "entries" / "002"
+
+    def change(done: int) -> None:
+        if done == before.size:  # all is verified, and nothing written yet
+            damaged = bytearray(bundle.read_bytes())
+            damaged[5000] ^= 1
+            bundle.write_bytes(damaged)
+            before._bundle.cache_clear()
+
+    before = published(tmp_path)
+    with pytest.raises(EvidenceError, match="What is published was changed while it was read"):
+        rebuild(before, places, TRIAL, LOG_KEY, POLICY, change)
+    kept = Checkpoints.at(places.checkpoints, read_only=True)
+    assert kept.latest() is None
+    kept.close()
+
+
+@pytest.mark.usefixtures("lost")
 def test_what_another_key_has_signed_is_not_taken(places: Places, tmp_path: Path) -> None:
     stranger = NoteKey(LOG_KEY.name, ROOT.public)
     with pytest.raises(EvidenceError, match="nothing was made"):
