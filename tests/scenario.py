@@ -172,3 +172,33 @@ async def _post_garbage(url: str) -> None:
     subject = topology.intake_subject(SITE, "screening.observed")
     await client.jetstream().publish(subject, b"{ this is no event", stream=topology.intake)
     await client.close()
+
+
+REGISTERED = Draft(
+    source=SITE,
+    type="screening.registered",
+    subject="701-001",
+    time="2026-03-04T09:00:00+08:00",
+    data={"sex": "female", "birth_date": "1961-05-06"},
+)
+
+
+def weight(number: int) -> Draft:
+    data = {"item": "weight", "collected": "2026-03-03", "value": number, "unit": "kg"}
+    told = {"type": "screening.observed", "subject": "701-001", "time": "2026-03-04T09:00:00+08:00", "data": data}
+    return Draft(source=SITE, **told)
+
+
+def drafts_file(home: Installation, *drafts: Draft) -> Path:
+    return write_drafts(home.directory.parent / "drafts.ndjson", drafts)
+
+
+def post(system: Local, *drafts: Draft) -> tuple[int, object]:
+    return system.trail("submit", "--wait", file=drafts_file(system.home, *drafts))
+
+
+def all_holds(system: Local) -> None:
+    assert system.trail("verify")[1]["good"]
+    assert system.trail("replay", "--check")[0] == 0
+    code, told = system.trail("fsck")
+    assert code == 0, told

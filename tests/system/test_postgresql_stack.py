@@ -16,9 +16,8 @@ from services.audit.log import Log
 from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from services.cli.stack import Stack
-from shared.drafts import Draft
 from tests.postgres import GIVEN, Server, database, missing, server
-from tests.scenario import SITE, Local, play, write_drafts
+from tests.scenario import REGISTERED, SITE, Local, all_holds, drafts_file, play, post, weight
 
 WHY_NOT = missing() or (GIVEN and "the server that was given is not ours to stop")
 pytestmark = [
@@ -49,29 +48,6 @@ def stack(home: Installation) -> Iterator[Stack]:
         stack.stop()
 
 
-def weight(number: int) -> Draft:
-    data = {"item": "weight", "collected": "2026-03-03", "value": number, "unit": "kg"}
-    told = {"type": "screening.observed", "subject": "701-001", "time": "2026-03-04T09:00:00+08:00", "data": data}
-    return Draft(source=SITE, **told)
-
-
-def drafts_file(home: Installation, *drafts: Draft) -> Path:
-    return write_drafts(home.directory.parent / "drafts.ndjson", drafts)
-
-
-def post(system: Local, *drafts: Draft) -> tuple[int, object]:
-    return system.trail("submit", "--wait", file=drafts_file(system.home, *drafts))
-
-
-REGISTERED = Draft(
-    source=SITE,
-    type="screening.registered",
-    subject="701-001",
-    time="2026-03-04T09:00:00+08:00",
-    data={"sex": "female", "birth_date": "1961-05-06"},
-)
-
-
 def awaited(look: Callable[[], object], patience: float = 60.0) -> bool:
     deadline = time.monotonic() + patience
     while not look():
@@ -79,13 +55,6 @@ def awaited(look: Callable[[], object], patience: float = 60.0) -> bool:
             return False
         time.sleep(0.1)
     return True
-
-
-def all_holds(system: Local) -> None:
-    assert system.trail("verify")[1]["good"]
-    assert system.trail("replay", "--check")[0] == 0
-    code, told = system.trail("fsck")
-    assert code == 0, told
 
 
 def test_the_stack_on_postgresql_seals_decides_and_replays(

@@ -9,8 +9,7 @@ import pytest
 from services.cli.beginning import begin_log
 from services.cli.installation import Installation
 from services.cli.stack import Stack
-from tests.scenario import SITE, Local, play
-from tests.system.test_postgresql_stack import REGISTERED, all_holds, post, weight
+from tests.scenario import REGISTERED, SITE, Local, all_holds, play, post, weight
 
 LOST = ("audit", "checkpoints", "screening", "safety", "broker", "run")
 
